@@ -1,0 +1,98 @@
+// ObjectStore: the one interface to every place a repository can live.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/clock.h"
+#include "core/result.h"
+
+namespace pgark {
+
+/// Name of an object: components of [A-Za-z0-9._-] joined by single slashes, none of them "." or "..", none beginning
+/// with ".tmp-", at most 1024 bytes in all.
+struct ObjectKey {
+  std::string value;
+  auto operator<=>(const ObjectKey&) const = default;
+};
+
+/// Errors: kInvalid, naming the key and the rule it breaks.
+Result<ObjectKey> make_object_key(std::string value);
+
+struct ObjectInfo {
+  ObjectKey key;
+  uint64_t bytes = 0;
+  Timestamp modified{};  // As the store tells it; for people and grace periods, never for correctness.
+};
+
+/// What to list: keys that begin with `prefix` and sort after `after`, in byte order, at most `limit`.
+struct ListRequest {
+  std::string prefix;       // Any string, "" for everything; need not end at a slash.
+  std::string after;        // Exclusive; "" to begin.
+  size_t limit = 1000;      // At least 1.
+};
+
+struct ListPage {
+  std::vector<ObjectInfo> objects;
+  bool more = false;  // Another page follows: ask again with `after` = the last key here.
+};
+
+/// What a store can do, as data.
+struct StoreCaps {
+  std::string kind;                  // "posix", "memory", "s3", ...
+  bool atomic_create_only = true;    // Of two racing commits of one name exactly one wins, by the store's own means.
+};
+
+/// One object being written. Readers see nothing until commit() returns ok.
+class ObjectWriter {
+ public:
+  virtual ~ObjectWriter() = default;  // Destroying an uncommitted writer aborts it; it never commits.
+  virtual Result<> append(Bytes data) = 0;
+  /// Make the object durable and visible, whole.
+  /// Errors: kAlreadyExists if the name is taken (the first object stays as it was, the new bytes are dropped);
+  ///         kOutcomeUnknown if it may or may not exist now.
+  virtual Result<ObjectInfo> commit() && = 0;
+};
+
+/// A flat namespace of immutable objects. Every implementation guarantees:
+/// - Write once: no call changes or replaces an object; of racing commits of one name exactly one returns ok.
+/// - Whole: an object is seen complete or not at all, also after a crash of the writer or the store.
+/// - Durable: once commit() returned ok, the object survives the loss of power.
+/// - Read your writes: what commit(), remove() or list() reported is what later calls of any client see.
+/// - Proven absence: kNotFound (or an empty optional, or a missing list entry) only if the store said so; a failure to
+///   reach it is kTransient or kPermission, never absence.
+/// - Every error names the operation and the key, and where the store is.
+/// - All calls are safe from several threads; a writer belongs to one thread at a time.
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+
+  virtual StoreCaps caps() const = 0;
+  /// Where this is, for messages: "repo1 at /var/lib/pgark". Holds no secret.
+  virtual std::string describe() const = 0;
+
+  /// Begin a new object. May already report kAlreadyExists.
+  virtual Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) = 0;
+  /// Size and time; no value if absent.
+  virtual Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) = 0;
+  /// Fill `into` from `offset`; the count read, short only at the object's end. kNotFound if absent.
+  virtual Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) = 0;
+  virtual Result<ListPage> list(const ListRequest& request) = 0;
+  /// Delete; false if it was absent already.
+  virtual Result<bool> remove(const ObjectKey& key) = 0;
+
+  /// Like read(), but kCorrupt if the object ends before `into` is full.
+  Result<> read_exact(const ObjectKey& key, uint64_t offset, MutableBytes into);
+  /// create, append, commit.
+  Result<ObjectInfo> put(const ObjectKey& key, Bytes data);
+  /// The whole object; kInvalid if larger than `bytes_max`.
+  Result<Buffer> get(const ObjectKey& key, uint64_t bytes_max = 64u << 20);
+  /// Every object with `prefix`, page after page.
+  Result<std::vector<ObjectInfo>> list_all(const std::string& prefix);
+};
+
+}  // namespace pgark
