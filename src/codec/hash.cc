@@ -1,0 +1,45 @@
+#include "codec/hash.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace pgark {
+
+uint64_t block_hash(Bytes block) { return XXH3_64bits(block.data(), block.size()); }
+
+uint64_t content_hash(Bytes raw, std::vector<uint64_t>& hashes) {
+  const size_t first = hashes.size();
+  for (size_t at = 0; at < raw.size(); at += kHashBlockBytes)
+    hashes.push_back(block_hash(raw.subspan(at, std::min(kHashBlockBytes, raw.size() - at))));
+  return XXH3_64bits(hashes.data() + first, (hashes.size() - first) * sizeof(uint64_t));
+}
+
+uint64_t content_hash(Bytes raw) {
+  std::vector<uint64_t> hashes;
+  hashes.reserve(raw.size() / kHashBlockBytes + 1);
+  return content_hash(raw, hashes);
+}
+
+Tag seeded_tag(Bytes bytes, uint64_t seed) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));
+  Tag tag;
+  std::memcpy(tag.data(), canonical.digest, tag.size());
+  return tag;
+}
+
+Hasher64::Hasher64() : state_(XXH3_createState()) {
+  CHECK(state_ != nullptr);
+  XXH3_64bits_reset(static_cast<XXH3_state_t*>(state_));
+}
+Hasher64::~Hasher64() { XXH3_freeState(static_cast<XXH3_state_t*>(state_)); }
+void Hasher64::update(Bytes bytes) {
+  XXH3_64bits_update(static_cast<XXH3_state_t*>(state_), bytes.data(), bytes.size());
+}
+uint64_t Hasher64::digest() const { return XXH3_64bits_digest(static_cast<XXH3_state_t*>(state_)); }
+
+}  // namespace pgark

@@ -1,0 +1,121 @@
+// The one shape of every binary object: a header, sealed frames, a sealed index of what they are, and a trailer that
+// finds the index from the end. Packs, manifests and WAL segments are containers. docs/format/container.md is normative.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "codec/compress.h"
+#include "repo/repository.h"
+
+namespace pgark {
+
+/// What a container is. The values are on disk.
+enum class ContainerKind : uint16_t { kPack = 1, kManifest = 2, kWal = 3, kRecord = 4 };
+
+/// What a frame is. The values are on disk.
+enum class FrameType : uint8_t {
+  kIndex = 0,    // The list of frames, last in every container.
+  kExtent = 1,   // Pack: up to 128 KiB of file bytes.
+  kPieces = 2,   // Pack: whose bytes the extents hold, and the hash of each block.
+  kMeta = 3,     // Any: a JSON document.
+  kPacks = 4,    // Manifest: the packs its extents live in.
+  kFiles = 5,    // Manifest: a chunk of file entries.
+  kWalData = 6,  // WAL: the next piece of the segment.
+  kWalIndex = 7, // WAL: what the segment contains.
+};
+
+/// Where a frame lies and how to decode it.
+struct FrameRef {
+  uint64_t offset = 0;        // Of its first byte in the object.
+  uint32_t stored_bytes = 0;  // Content hash, coded bytes and tag.
+  uint32_t raw_bytes = 0;
+  FrameType type = FrameType::kMeta;
+  Codec codec = Codec::kNone;
+  auto operator<=>(const FrameRef&) const = default;
+};
+
+/// Bytes a frame needs beside its coded content: 8 of content hash, 16 of tag.
+inline constexpr uint32_t kFrameOverheadBytes = 24;
+inline constexpr uint32_t kFrameRawBytesMax = 16u << 20;
+inline constexpr uint32_t kContainerHeaderBytes = 64;
+inline constexpr uint32_t kContainerTrailerBytes = 64;
+
+/// A frame coded but not yet placed: made on any thread, sealed when its offset is known.
+struct CodedFrame {
+  FrameType type = FrameType::kMeta;
+  Codec codec = Codec::kNone;
+  uint32_t raw_bytes = 0;
+  Buffer coded;  // Content hash and coded bytes.
+};
+
+/// Code `raw` into `frame`, whose buffer is reused.
+/// Shape: `raw` holds 1..kFrameRawBytesMax bytes. `block_hashes`, if given, gets the hash of each 8 KiB appended.
+Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
+                    std::vector<uint64_t>* block_hashes = nullptr);
+
+/// Write one container. The object appears at commit().
+class ContainerWriter {
+ public:
+  static Result<ContainerWriter> create(const Repository& repository, ObjectKey key, ContainerKind kind);
+  ContainerWriter(ContainerWriter&&) noexcept = default;
+  ContainerWriter& operator=(ContainerWriter&&) noexcept = default;
+
+  /// Seal and append a coded frame.
+  Result<FrameRef> append(const CodedFrame& frame);
+  /// Code, seal and append.
+  Result<FrameRef> append(FrameType type, Bytes raw, Compressor& compressor);
+
+  uint64_t bytes() const { return offset_; }
+  const ObjectKey& key() const { return key_; }
+  const std::vector<FrameRef>& frames() const { return frames_; }
+
+  /// Write index and trailer and make the object visible.
+  /// Errors: as ObjectWriter::commit().
+  Result<ObjectInfo> commit() &&;
+
+ private:
+  ContainerWriter(const Repository& repository, ObjectKey key, ContainerKind kind, std::unique_ptr<ObjectWriter> writer)
+      : repository_(&repository), key_(std::move(key)), kind_(kind), writer_(std::move(writer)) {}
+
+  const Repository* repository_;
+  ObjectKey key_;
+  ContainerKind kind_;
+  std::unique_ptr<ObjectWriter> writer_;
+  uint64_t offset_ = 0;
+  std::vector<FrameRef> frames_;
+};
+
+/// Check and decode one frame whose stored bytes are at hand; the place named by `ref` must be where they were read.
+/// Errors: kCorrupt, naming the object and the offset, if tag, coding, size or content hash disagree.
+Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
+                      Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes = nullptr);
+
+/// Read a container whose index has been checked.
+class ContainerReader {
+ public:
+  /// Read the end of the object and decode its index.
+  /// Errors: kNotFound if absent; kCorrupt if the trailer, header or index do not hold together or are of another object;
+  ///         kUnsupported if the format is newer.
+  static Result<ContainerReader> open(const Repository& repository, ObjectKey key, ContainerKind kind);
+
+  const ObjectKey& key() const { return key_; }
+  uint64_t object_bytes() const { return object_bytes_; }
+  const std::vector<FrameRef>& frames() const { return frames_; }
+  /// Raw bytes of one frame.
+  Result<Buffer> read(const FrameRef& ref) const;
+  /// Raw bytes of the first frame of a type; kCorrupt if there is none.
+  Result<Buffer> read_first(FrameType type) const;
+
+ private:
+  ContainerReader(const Repository& repository, ObjectKey key) : repository_(&repository), key_(std::move(key)) {}
+
+  const Repository* repository_;
+  ObjectKey key_;
+  uint64_t object_bytes_ = 0;
+  std::vector<FrameRef> frames_;
+  Buffer tail_;  // The end of the object as open() read it: small frames there need no second read.
+};
+
+}  // namespace pgark
