@@ -27,6 +27,9 @@ class File {
   /// open(2) with O_CLOEXEC added.
   static Result<File> open(std::string path, int flags, mode_t mode = 0640);
 
+  /// Take over a descriptor opened elsewhere; `path` names it in errors.
+  static File adopt(int fd, std::string path) { return File(fd, std::move(path)); }
+
   /// Read at `offset` until `into` is full or the file ends; the count read.
   Result<size_t> pread(MutableBytes into, uint64_t offset) const;
   Result<> pwrite(Bytes data, uint64_t offset) const;

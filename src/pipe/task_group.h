@@ -1,21 +1,20 @@
 // Threads that succeed or fail together, and the bounded queue between them.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
 #include "core/cancel.h"
 #include "core/result.h"
+#include "core/thread_annotations.h"
 
 namespace pgark {
 
 /// Runs functions on threads of their own. The first error cancels the group's token; the destructor cancels and joins.
-/// A stray exception in a thread becomes kInternal.
+/// A stray exception in a thread becomes kInternal; a thread the system refuses to start is kTransient.
 class TaskGroup {
  public:
   explicit TaskGroup(const CancelToken* parent = nullptr) : cancel_(parent) {}
@@ -32,9 +31,9 @@ class TaskGroup {
   void fail(Error error);
 
   CancelToken cancel_;
-  std::mutex mu_;
-  std::optional<Error> first_error_;  // Guarded by mu_.
-  std::vector<std::thread> threads_;
+  Mutex mu_;
+  std::optional<Error> first_error_ GUARDED_BY(mu_);
+  std::vector<std::thread> threads_;  // Touched only by the thread that owns the group.
 };
 
 /// A queue bounded by the summed cost of what it holds (bytes, as a rule). An item dearer than the bound is let in alone.
@@ -46,8 +45,8 @@ class BoundedQueue {
 
   /// Wait for room. False once closed.
   bool push(T item, size_t cost) {
-    std::unique_lock lock(mu_);
-    changed_.wait(lock, [&] { return closed_ || items_.empty() || cost_ + cost <= cost_max_; });
+    MutexLock lock(mu_);
+    while (!closed_ && !items_.empty() && cost_ + cost > cost_max_) changed_.wait(mu_);
     if (closed_) return false;
     cost_ += cost;
     items_.emplace_back(std::move(item), cost);
@@ -57,8 +56,8 @@ class BoundedQueue {
 
   /// Wait for an item. Nothing once closed and drained.
   std::optional<T> pop() {
-    std::unique_lock lock(mu_);
-    changed_.wait(lock, [&] { return closed_ || !items_.empty(); });
+    MutexLock lock(mu_);
+    while (!closed_ && items_.empty()) changed_.wait(mu_);
     if (items_.empty()) return std::nullopt;
     T item = std::move(items_.front().first);
     cost_ -= items_.front().second;
@@ -68,18 +67,18 @@ class BoundedQueue {
   }
 
   void close() {
-    std::lock_guard lock(mu_);
+    MutexLock lock(mu_);
     closed_ = true;
     changed_.notify_all();
   }
 
  private:
   const size_t cost_max_;
-  std::mutex mu_;
-  std::condition_variable changed_;
-  std::deque<std::pair<T, size_t>> items_;  // Guarded by mu_, as are cost_ and closed_.
-  size_t cost_ = 0;
-  bool closed_ = false;
+  Mutex mu_;
+  CondVar changed_;
+  std::deque<std::pair<T, size_t>> items_ GUARDED_BY(mu_);
+  size_t cost_ GUARDED_BY(mu_) = 0;
+  bool closed_ GUARDED_BY(mu_) = false;
 };
 
 }  // namespace pgark

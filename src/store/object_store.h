@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/bytes.h"
@@ -14,7 +15,7 @@
 namespace pgark {
 
 /// Name of an object: components of [A-Za-z0-9._-] joined by single slashes, none of them "." or "..", none beginning
-/// with ".tmp-", at most 1024 bytes in all.
+/// with ".tmp-", each at most 255 bytes, at most 1024 bytes in all.
 struct ObjectKey {
   std::string value;
   auto operator<=>(const ObjectKey&) const = default;
@@ -22,6 +23,10 @@ struct ObjectKey {
 
 /// Errors: kInvalid, naming the key and the rule it breaks.
 Result<ObjectKey> make_object_key(std::string value);
+/// The same rules for a key built by hand; every store checks them again, so that no key leaves the repository.
+Result<> check_object_key(const ObjectKey& key);
+/// Whether `name` may be one component of a key.
+bool is_key_component(std::string_view name);
 
 struct ObjectInfo {
   ObjectKey key;
@@ -31,9 +36,9 @@ struct ObjectInfo {
 
 /// What to list: keys that begin with `prefix` and sort after `after`, in byte order, at most `limit`.
 struct ListRequest {
-  std::string prefix;       // Any string, "" for everything; need not end at a slash.
-  std::string after;        // Exclusive; "" to begin.
-  size_t limit = 1000;      // At least 1.
+  std::string prefix;   // Any string, "" for everything; need not end at a slash.
+  std::string after;    // Exclusive; "" to begin.
+  size_t limit = 1000;  // At least 1.
 };
 
 struct ListPage {
@@ -43,8 +48,8 @@ struct ListPage {
 
 /// What a store can do, as data.
 struct StoreCaps {
-  std::string kind;                  // "posix", "memory", "s3", ...
-  bool atomic_create_only = true;    // Of two racing commits of one name exactly one wins, by the store's own means.
+  std::string kind;                // "posix", "memory", "s3", ...
+  bool atomic_create_only = true;  // Of two racing commits of one name exactly one wins, by the store's own means.
 };
 
 /// One object being written. Readers see nothing until commit() returns ok.
@@ -52,20 +57,25 @@ class ObjectWriter {
  public:
   virtual ~ObjectWriter() = default;  // Destroying an uncommitted writer aborts it; it never commits.
   virtual Result<> append(Bytes data) = 0;
-  /// Make the object durable and visible, whole.
+  /// Make the object durable and visible, whole. Reports the error of an append() that failed before.
   /// Errors: kAlreadyExists if the name is taken (the first object stays as it was, the new bytes are dropped);
-  ///         kOutcomeUnknown if it may or may not exist now.
+  ///         kOutcomeUnknown if it may or may not exist now;
+  ///         kInvalid, in stores that have directories, if the name is a directory of other objects or runs through
+  ///         one.
   virtual Result<ObjectInfo> commit() && = 0;
 };
 
-/// A flat namespace of immutable objects. Every implementation guarantees:
+/// A flat namespace of immutable objects. Callers never use one name as an object and as a directory ("a" and "a/b").
+/// Every implementation guarantees:
 /// - Write once: no call changes or replaces an object; of racing commits of one name exactly one returns ok.
 /// - Whole: an object is seen complete or not at all, also after a crash of the writer or the store.
-/// - Durable: once commit() returned ok, the object survives the loss of power.
+/// - Durable: once commit() returned ok, the object survives the loss of power. So does one of which kAlreadyExists was
+///   said: whoever finds "his" bytes under the name may acknowledge them, though the writer died before it could.
 /// - Read your writes: what commit(), remove() or list() reported is what later calls of any client see.
 /// - Proven absence: kNotFound (or an empty optional, or a missing list entry) only if the store said so; a failure to
 ///   reach it is kTransient or kPermission, never absence.
 /// - Every error names the operation and the key, and where the store is.
+/// - A key outside the rules of ObjectKey is kInvalid in every call.
 /// - All calls are safe from several threads; a writer belongs to one thread at a time.
 class ObjectStore {
  public:
@@ -75,7 +85,7 @@ class ObjectStore {
   /// Where this is, for messages: "repo1 at /var/lib/pgark". Holds no secret.
   virtual std::string describe() const = 0;
 
-  /// Begin a new object. May already report kAlreadyExists.
+  /// Begin a new object. May already report what commit() reports of the name.
   virtual Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) = 0;
   /// Size and time; no value if absent.
   virtual Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) = 0;
