@@ -50,9 +50,9 @@ struct PgEndpoint {
   std::string host;         // For TCP; empty: a Unix socket.
   std::string socket_path;  // Directory of the Unix socket; empty: libpq's default.
   uint16_t port = 5432;
-  std::string user;         // Empty: libpq's default, the system user.
+  std::string user;  // Empty: libpq's default, the system user.
   std::string database = "postgres";
-  std::string application_name = "pgark";            // "pgark [backup]"
+  std::string application_name = "pgark";  // "pgark [backup]"
   std::chrono::milliseconds connect_timeout{30'000};
   std::chrono::milliseconds query_timeout{1'800'000};  // db-timeout: of each statement.
 
@@ -73,9 +73,9 @@ struct ServerInfo {
   uint32_t control_version = 0;
   uint32_t catalog_version = 0;
   uint32_t wal_segment_bytes = 0;
-  TimelineId timeline;       // On which WAL is written now; of the last checkpoint in recovery.
+  TimelineId timeline;  // On which WAL is written now; of the last checkpoint in recovery.
   bool in_recovery = false;
-  std::string data_directory;  // Empty if the role may not see it.
+  std::string data_directory;                   // Empty if the role may not see it.
   std::map<std::string, std::string> settings;  // By name, unit applied as the server shows it.
 
   /// Value of a setting, empty if the server has none of that name or hides it.
