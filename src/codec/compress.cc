@@ -1,12 +1,11 @@
 #include "codec/compress.h"
 
+#include <fmt/format.h>
 #include <lz4.h>
 #include <lz4hc.h>
 #include <zstd.h>
 
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "core/check.h"
 
@@ -14,9 +13,12 @@ namespace pgark {
 
 std::string_view codec_name(Codec codec) {
   switch (codec) {
-    case Codec::kNone: return "none";
-    case Codec::kLz4: return "lz4";
-    case Codec::kZstd: return "zst";
+    case Codec::kNone:
+      return "none";
+    case Codec::kLz4:
+      return "lz4";
+    case Codec::kZstd:
+      return "zst";
   }
   return "unknown";
 }
@@ -46,14 +48,16 @@ Result<Codec> Compressor::compress(Bytes raw, Buffer& out) {
   if (codec_ == Codec::kZstd) {
     out.resize(start + ZSTD_compressBound(raw.size()));
     coded = ZSTD_compress2(state_->zstd, out.data() + start, out.size() - start, raw.data(), raw.size());
-    if (ZSTD_isError(coded)) return Error(Errc::kInternal, std::string("compress with zstd: ") + ZSTD_getErrorName(coded));
+    if (ZSTD_isError(coded))
+      return Error(Errc::kInternal, std::string("compress with zstd: ") + ZSTD_getErrorName(coded));
   } else if (codec_ == Codec::kLz4 && raw.size() <= LZ4_MAX_INPUT_SIZE) {
     const int bound = LZ4_compressBound(static_cast<int>(raw.size()));
     out.resize(start + static_cast<size_t>(bound));
     const auto* from = reinterpret_cast<const char*>(raw.data());
     auto* to = reinterpret_cast<char*>(out.data() + start);
     const int size = static_cast<int>(raw.size());
-    const int n = level_ > 2 ? LZ4_compress_HC(from, to, size, bound, level_) : LZ4_compress_default(from, to, size, bound);
+    const int n =
+        level_ > 2 ? LZ4_compress_HC(from, to, size, bound, level_) : LZ4_compress_default(from, to, size, bound);
     if (n <= 0) return Error(Errc::kInternal, "compress with lz4: failed");
     coded = static_cast<size_t>(n);
   }
@@ -80,18 +84,22 @@ Result<> Decompressor::decompress(Codec codec, Bytes coded, MutableBytes raw) {
   switch (codec) {
     case Codec::kNone:
       if (coded.size() != raw.size())
-        return Error(Errc::kCorrupt, fmt::format("stored frame holds {} bytes where {} are due", coded.size(), raw.size()));
+        return Error(Errc::kCorrupt,
+                     fmt::format("stored frame holds {} bytes where {} are due", coded.size(), raw.size()));
       if (!raw.empty()) std::memcpy(raw.data(), coded.data(), raw.size());
       return {};
     case Codec::kLz4: {
-      const int n = LZ4_decompress_safe(reinterpret_cast<const char*>(coded.data()), reinterpret_cast<char*>(raw.data()),
-                                        static_cast<int>(coded.size()), static_cast<int>(raw.size()));
-      if (n < 0 || static_cast<size_t>(n) != raw.size()) return Error(Errc::kCorrupt, "lz4 frame does not decode to its size");
+      const int n =
+          LZ4_decompress_safe(reinterpret_cast<const char*>(coded.data()), reinterpret_cast<char*>(raw.data()),
+                              static_cast<int>(coded.size()), static_cast<int>(raw.size()));
+      if (n < 0 || static_cast<size_t>(n) != raw.size())
+        return Error(Errc::kCorrupt, "lz4 frame does not decode to its size");
       return {};
     }
     case Codec::kZstd: {
       const size_t n = ZSTD_decompressDCtx(state_->zstd, raw.data(), raw.size(), coded.data(), coded.size());
-      if (ZSTD_isError(n)) return Error(Errc::kCorrupt, std::string("zstd frame does not decode: ") + ZSTD_getErrorName(n));
+      if (ZSTD_isError(n))
+        return Error(Errc::kCorrupt, std::string("zstd frame does not decode: ") + ZSTD_getErrorName(n));
       if (n != raw.size()) return Error(Errc::kCorrupt, "zstd frame does not decode to its size");
       return {};
     }

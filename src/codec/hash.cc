@@ -24,6 +24,8 @@ uint64_t content_hash(Bytes raw) {
   return content_hash(raw, hashes);
 }
 
+uint64_t seeded_hash(Bytes bytes, uint64_t seed) { return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed); }
+
 Tag seeded_tag(Bytes bytes, uint64_t seed) {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));

@@ -1,4 +1,5 @@
-// The hashes of the repository format: of 8 KiB blocks, of a frame's content, and the tag that binds bytes to an identity.
+// The hashes of the repository format: of 8 KiB blocks, of a frame's content, and the tag that binds bytes to an
+// identity.
 #pragma once
 
 #include <array>
@@ -15,10 +16,13 @@ inline constexpr size_t kHashBlockBytes = 8192;
 /// XXH3-64 of a block.
 uint64_t block_hash(Bytes block);
 
-/// Append the hash of each 8 KiB block of `raw` (the last may be short) to `hashes`; the content hash: XXH3-64 over these
-/// hashes as little-endian integers. One pass over the data gives both.
+/// Append the hash of each 8 KiB block of `raw` (the last may be short) to `hashes`; the content hash: XXH3-64 over
+/// these hashes as little-endian integers. One pass over the data gives both.
 uint64_t content_hash(Bytes raw, std::vector<uint64_t>& hashes);
 uint64_t content_hash(Bytes raw);
+
+/// XXH3-64 of `bytes` with a seed.
+uint64_t seeded_hash(Bytes bytes, uint64_t seed);
 
 using Tag = std::array<std::byte, 16>;
 

@@ -15,7 +15,8 @@
 
 namespace pgark {
 
-static_assert(std::endian::native == std::endian::little, "pgark reads PostgreSQL's native-endian files on the same kind of machine");
+static_assert(std::endian::native == std::endian::little,
+              "pgark reads PostgreSQL's native-endian files on the same kind of machine");
 
 using Bytes = std::span<const std::byte>;
 using MutableBytes = std::span<std::byte>;
@@ -80,7 +81,7 @@ class Buffer {
 class ByteWriter {
  public:
   template <typename T>
-    requires std::is_integral_v<T>
+  requires std::is_integral_v<T>
   void fixed(T value) {
     const auto* raw = reinterpret_cast<const std::byte*>(&value);
     out_.insert(out_.end(), raw, raw + sizeof value);
@@ -111,8 +112,7 @@ class ByteReader {
   explicit ByteReader(Bytes bytes) : bytes_(bytes) {}
 
   template <typename T>
-    requires std::is_integral_v<T>
-  T fixed() {
+  requires std::is_integral_v<T> T fixed() {
     if (!take(sizeof(T))) return T{};
     return load_le<T>(bytes_.data() + at_ - sizeof(T));
   }

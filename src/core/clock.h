@@ -14,7 +14,7 @@ using Timestamp = std::chrono::sys_time<std::chrono::microseconds>;
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual Timestamp now() = 0;                            // Wall clock: may jump.
+  virtual Timestamp now() = 0;                                 // Wall clock: may jump.
   virtual std::chrono::steady_clock::time_point steady() = 0;  // Never goes back; for durations and deadlines.
   virtual void sleep_for(std::chrono::milliseconds duration) = 0;
 };

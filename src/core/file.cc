@@ -1,11 +1,10 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
-
-#include <fmt/format.h>
 
 namespace pgark {
 
@@ -98,7 +97,8 @@ Result<> write_file_durable(const std::string& path, std::string_view content, m
     TRY(file.fsync());
     TRY(file.close());
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_error(errno, "rename '" + temporary + "' to '" + path + "'");
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return errno_error(errno, "rename '" + temporary + "' to '" + path + "'");
   return fsync_directory(parent_path(path));
 }
 

@@ -1,8 +1,8 @@
 #include "core/ids.h"
 
-#include <charconv>
-
 #include <fmt/format.h>
+
+#include <charconv>
 
 namespace pgark {
 

@@ -7,17 +7,28 @@ namespace pgark {
 
 std::string_view errc_name(Errc code) {
   switch (code) {
-    case Errc::kNotFound: return "not_found";
-    case Errc::kAlreadyExists: return "already_exists";
-    case Errc::kCorrupt: return "corrupt";
-    case Errc::kTransient: return "transient";
-    case Errc::kOutcomeUnknown: return "outcome_unknown";
-    case Errc::kPermission: return "permission";
-    case Errc::kNoSpace: return "no_space";
-    case Errc::kInvalid: return "invalid";
-    case Errc::kUnsupported: return "unsupported";
-    case Errc::kCancelled: return "cancelled";
-    case Errc::kInternal: return "internal";
+    case Errc::kNotFound:
+      return "not_found";
+    case Errc::kAlreadyExists:
+      return "already_exists";
+    case Errc::kCorrupt:
+      return "corrupt";
+    case Errc::kTransient:
+      return "transient";
+    case Errc::kOutcomeUnknown:
+      return "outcome_unknown";
+    case Errc::kPermission:
+      return "permission";
+    case Errc::kNoSpace:
+      return "no_space";
+    case Errc::kInvalid:
+      return "invalid";
+    case Errc::kUnsupported:
+      return "unsupported";
+    case Errc::kCancelled:
+      return "cancelled";
+    case Errc::kInternal:
+      return "internal";
   }
   return "internal";
 }
@@ -33,15 +44,19 @@ namespace {
 Errc errc_of_errno(int value) {
   switch (value) {
     case ENOENT:
-    case ENOTDIR: return Errc::kNotFound;
+    case ENOTDIR:
+      return Errc::kNotFound;
     case EEXIST:
-    case ENOTEMPTY: return Errc::kAlreadyExists;
+    case ENOTEMPTY:
+      return Errc::kAlreadyExists;
     case EACCES:
     case EPERM:
-    case EROFS: return Errc::kPermission;
+    case EROFS:
+      return Errc::kPermission;
     case ENOSPC:
     case EDQUOT:
-    case EFBIG: return Errc::kNoSpace;
+    case EFBIG:
+      return Errc::kNoSpace;
     case EINTR:
     case EAGAIN:
     case EBUSY:
@@ -53,8 +68,10 @@ Errc errc_of_errno(int value) {
     case ECONNRESET:
     case ECONNREFUSED:
     case EPIPE:
-    case EIO: return Errc::kTransient;
-    default: return Errc::kInvalid;
+    case EIO:
+      return Errc::kTransient;
+    default:
+      return Errc::kInvalid;
   }
 }
 

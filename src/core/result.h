@@ -9,7 +9,8 @@
 
 namespace pgark {
 
-/// What the caller may do next. Closed: docs/reference/errors.md maps each to exit code, retry rule and operator's action.
+/// What the caller may do next. Closed: docs/reference/errors.md maps each to exit code, retry rule and operator's
+/// action.
 enum class Errc : unsigned char {
   kNotFound,        // The named thing is proven absent.
   kAlreadyExists,   // A write-once name is taken.
@@ -87,29 +88,28 @@ class [[nodiscard]] Result<void> : public tl::expected<void, Error> {
 #define PGARK_CONCAT(a, b) PGARK_CONCAT_(a, b)
 
 /// Return the error of `expr` from the enclosing function, if it is one.
-#define TRY(expr)                                                       \
-  do {                                                                  \
-    if (auto try_result_ = (expr); !try_result_.has_value())            \
-      return ::pgark::Error(std::move(try_result_).error());            \
+#define TRY(expr)                                                                                                   \
+  do {                                                                                                              \
+    if (auto try_result_ = (expr); !try_result_.has_value()) return ::pgark::Error(std::move(try_result_).error()); \
   } while (false)
 
 /// Like TRY, with `context` ("verb object") put before the message.
-#define TRY_CTX(expr, context)                                                          \
-  do {                                                                                  \
-    if (auto try_result_ = (expr); !try_result_.has_value())                            \
-      return ::pgark::Error(std::move(try_result_).error()).with_context(context);      \
+#define TRY_CTX(expr, context)                                                     \
+  do {                                                                             \
+    if (auto try_result_ = (expr); !try_result_.has_value())                       \
+      return ::pgark::Error(std::move(try_result_).error()).with_context(context); \
   } while (false)
 
 /// Declare or assign `lhs` from the value of `expr`, or return its error: TRY_ASSIGN(auto footer, read_footer(...)).
 #define TRY_ASSIGN(lhs, expr) TRY_ASSIGN_IMPL_(PGARK_CONCAT(try_value_, __LINE__), lhs, expr)
-#define TRY_ASSIGN_IMPL_(var, lhs, expr)                                \
-  auto var = (expr);                                                    \
-  if (!var.has_value()) return ::pgark::Error(std::move(var).error());  \
+#define TRY_ASSIGN_IMPL_(var, lhs, expr)                               \
+  auto var = (expr);                                                   \
+  if (!var.has_value()) return ::pgark::Error(std::move(var).error()); \
   lhs = std::move(*var)
 
 /// Like TRY_ASSIGN, with `context` put before the message.
 #define TRY_ASSIGN_CTX(lhs, expr, context) TRY_ASSIGN_CTX_IMPL_(PGARK_CONCAT(try_value_, __LINE__), lhs, expr, context)
-#define TRY_ASSIGN_CTX_IMPL_(var, lhs, expr, context)                                             \
-  auto var = (expr);                                                                              \
-  if (!var.has_value()) return ::pgark::Error(std::move(var).error()).with_context(context);      \
+#define TRY_ASSIGN_CTX_IMPL_(var, lhs, expr, context)                                        \
+  auto var = (expr);                                                                         \
+  if (!var.has_value()) return ::pgark::Error(std::move(var).error()).with_context(context); \
   lhs = std::move(*var)

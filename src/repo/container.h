@@ -1,5 +1,6 @@
 // The one shape of every binary object: a header, sealed frames, a sealed index of what they are, and a trailer that
-// finds the index from the end. Packs, manifests and WAL segments are containers. docs/format/container.md is normative.
+// finds the index from the end. Packs, manifests and WAL segments are containers. docs/format/container.md is
+// normative.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +17,14 @@ enum class ContainerKind : uint16_t { kPack = 1, kManifest = 2, kWal = 3, kRecor
 
 /// What a frame is. The values are on disk.
 enum class FrameType : uint8_t {
-  kIndex = 0,    // The list of frames, last in every container.
-  kExtent = 1,   // Pack: up to 128 KiB of file bytes.
-  kPieces = 2,   // Pack: whose bytes the extents hold, and the hash of each block.
-  kMeta = 3,     // Any: a JSON document.
-  kPacks = 4,    // Manifest: the packs its extents live in.
-  kFiles = 5,    // Manifest: a chunk of file entries.
-  kWalData = 6,  // WAL: the next piece of the segment.
-  kWalIndex = 7, // WAL: what the segment contains.
+  kIndex = 0,     // The list of frames, last in every container.
+  kExtent = 1,    // Pack: up to 128 KiB of file bytes.
+  kPieces = 2,    // Pack: whose bytes the extents hold, and the hash of each block.
+  kMeta = 3,      // Any: a JSON document.
+  kPacks = 4,     // Manifest: the packs its extents live in.
+  kFiles = 5,     // Manifest: a chunk of file entries.
+  kWalData = 6,   // WAL: the next piece of the segment.
+  kWalIndex = 7,  // WAL: what the segment contains.
 };
 
 /// Where a frame lies and how to decode it.
@@ -96,7 +97,8 @@ Result<> decode_frame(const Repository& repository, const ObjectKey& key, const 
 class ContainerReader {
  public:
   /// Read the end of the object and decode its index.
-  /// Errors: kNotFound if absent; kCorrupt if the trailer, header or index do not hold together or are of another object;
+  /// Errors: kNotFound if absent; kCorrupt if the trailer, header or index do not hold together or are of another
+  /// object;
   ///         kUnsupported if the format is newer.
   static Result<ContainerReader> open(const Repository& repository, ObjectKey key, ContainerKind kind);
 

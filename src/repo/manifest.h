@@ -21,8 +21,8 @@ enum class EntryKind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2 };
 /// Bytes of a file held by part of an extent. Bytes no run covers are zeros.
 struct Run {
   uint64_t file_offset = 0;
-  uint64_t bytes = 0;          // The last run of a file may end inside a block.
-  uint32_t extent = 0;         // Index into the chunk's extents.
+  uint64_t bytes = 0;   // The last run of a file may end inside a block.
+  uint32_t extent = 0;  // Index into the chunk's extents.
   uint32_t extent_offset = 0;
   auto operator<=>(const Run&) const = default;
 };
@@ -37,11 +37,12 @@ struct FileEntry {
   std::string group;
   std::string link_target;  // Symlinks only.
   std::vector<Run> runs;    // By file_offset, not overlapping.
+  bool continued = false;   // Further runs of a file whose entry in an earlier chunk holds the runs before them.
   std::vector<uint32_t> bad_blocks;  // Blocks (8 KiB) whose page checksum failed when they were copied.
 };
 
-/// File entries that share a table of extents. Chunks, and files in a chunk, come in the order of their first extent, so
-/// that a reader who goes through the manifest goes through the packs.
+/// File entries that share a table of extents. Chunks, and files in a chunk, come in the order of their first extent,
+/// so that a reader who goes through the manifest goes through the packs.
 struct FileChunk {
   std::vector<ExtentRef> extents;  // ExtentRef::pack indexes ManifestReader::packs().
   std::vector<FileEntry> files;
@@ -50,13 +51,14 @@ struct FileChunk {
 /// Write the manifest of one backup. commit() is what makes the backup exist.
 class ManifestWriter {
  public:
-  static Result<ManifestWriter> create(const Repository& repository, const std::string& stanza, const std::string& label);
+  static Result<ManifestWriter> create(const Repository& repository, const std::string& stanza,
+                                       const std::string& label);
   ManifestWriter(ManifestWriter&&) noexcept;
   ManifestWriter& operator=(ManifestWriter&&) noexcept;
   ~ManifestWriter();
 
-  /// Add a file whose runs refer to `extents`, a table of the caller's (ExtentRef::pack indexes the table given to commit()).
-  /// A chunk is written when it is full.
+  /// Add a file whose runs refer to `extents`, a table of the caller's (ExtentRef::pack indexes the table given to
+  /// commit()). A chunk is written when it is full.
   Result<> add(const FileEntry& file, const std::vector<ExtentRef>& extents);
   /// Write the pack table and the document and make the backup exist.
   Result<ObjectInfo> commit(const std::vector<PackName>& packs, const std::string& document) &&;

@@ -12,8 +12,8 @@
 
 namespace pgark {
 
-inline constexpr uint32_t kExtentBytes = 128u << 10;    // Raw bytes of an extent, at most.
-inline constexpr uint64_t kPackBytes = 64u << 20;       // Stored bytes at which a pack is closed.
+inline constexpr uint32_t kExtentBytes = 128u << 10;  // Raw bytes of an extent, at most.
+inline constexpr uint64_t kPackBytes = 64u << 20;     // Stored bytes at which a pack is closed.
 
 /// "<stanza>/pack/<label>/000017".
 ObjectKey pack_key(const std::string& stanza, const std::string& label, uint32_t number);
@@ -39,7 +39,7 @@ struct ExtentRef {
 
 /// Part of a file held by an extent.
 struct ExtentPiece {
-  std::string path;            // Owner.
+  std::string path;  // Owner.
   uint64_t file_offset = 0;
   uint32_t extent_offset = 0;  // A multiple of kHashBlockBytes.
   uint32_t bytes = 0;
@@ -52,8 +52,8 @@ struct PackedExtent {
   std::vector<uint64_t> block_hashes;  // One for each 8 KiB of raw bytes.
 };
 
-/// Allots pack numbers of one backup to its workers, and commits packs beside the work so that a worker need not wait for
-/// the disk. Thread-safe.
+/// Allots pack numbers of one backup to its workers, and commits packs beside the work so that a worker need not wait
+/// for the disk. Thread-safe.
 class PackSet {
  public:
   PackSet(const Repository& repository, std::string stanza, std::string label);
@@ -77,8 +77,8 @@ class PackWriter {
   PackWriter(PackSet& set, Codec codec, int level, uint64_t pack_bytes = kPackBytes);
   ~PackWriter();
 
-  /// Code, seal and append one extent: `raw` is a multiple of 8 KiB, at most kExtentBytes. `ref.pack` of the result is the
-  /// pack's number - 1.
+  /// Code, seal and append one extent: `raw` is a multiple of 8 KiB, at most kExtentBytes. `ref.pack` of the result is
+  /// the pack's number - 1.
   Result<ExtentRef> append(Bytes raw, std::vector<ExtentPiece> pieces);
   /// Hand the open pack over to be committed. Without it the open pack is dropped.
   Result<> close();

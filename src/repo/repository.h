@@ -33,7 +33,8 @@ struct FrameIdentity {
 class Repository {
  public:
   /// Open the repository in `store`.
-  /// Errors: kNotFound if there is no pgark.json (with the hint to run stanza-create); kUnsupported if its format is newer;
+  /// Errors: kNotFound if there is no pgark.json (with the hint to run stanza-create); kUnsupported if its format is
+  /// newer;
   ///         kCorrupt if it does not parse.
   static Result<std::unique_ptr<Repository>> open(ObjectStore& store);
   /// Open it, or make it with a new id if pgark.json is absent. Of two racing makers one wins and both open the same.

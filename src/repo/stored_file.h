@@ -7,9 +7,8 @@
 
 namespace pgark {
 
-/// Store `raw` (which may be empty) in 1 MiB frames, with a JSON document beside it ("" for none), compressed with zstd 1
-/// unless `codec` says otherwise.
-/// Errors: as ObjectWriter::commit(), kAlreadyExists among them.
+/// Store `raw` (which may be empty) in 1 MiB frames, with a JSON document beside it ("" for none), compressed with zstd
+/// 1 unless `codec` says otherwise. Errors: as ObjectWriter::commit(), kAlreadyExists among them.
 Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
                                      const std::string& document, Codec codec = Codec::kZstd, int level = 1);
 
@@ -19,7 +18,8 @@ struct StoredFile {
 };
 
 /// Errors: as ContainerReader; kInvalid if it holds more than `raw_bytes_max`.
-Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max = 1u << 30);
+Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key,
+                                    uint64_t raw_bytes_max = 1u << 30);
 
 /// Only the document.
 Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key);
