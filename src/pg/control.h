@@ -89,9 +89,8 @@ struct ControlData {
 /// Source: PostgreSQL src/include/catalog/pg_control.h, ControlFileData.
 Result<ControlData> decode_control(Bytes file);
 
-/// Check that a decoded file is of `major`: 13-16 share one control version and differ by catalog version only, which
-/// pre-releases change at will, so PG_VERSION decides and this finds a mix-up.
-/// Errors: kCorrupt, naming both.
+/// Check that a decoded file is of `major`, as PG_VERSION beside it says.
+/// Errors: kCorrupt, naming both: files of two clusters were mixed, or it is a pre-release of 18 or before.
 Result<> check_control_version(const ControlData& control, PgMajor major);
 
 }  // namespace pgark::pg

@@ -23,7 +23,12 @@ struct ExclusionContext {
   PgMajor major;
   std::string log_directory = "log";                 // Relative to the data directory; empty: outside it.
   std::string stats_temp_directory = "pg_stat_tmp";  // Up to 14; likewise.
+  std::string
+      tablespace_directory;  // "PG_15_202209061": others below pg_tblspc/<oid> are another cluster's. Empty: all.
 };
+
+/// Name of the directory a cluster owns in each tablespace: "PG_15_202209061".
+std::string tablespace_directory_name(PgMajor major, uint32_t catalog_version);
 
 /// Decide about one entry by its path relative to the data directory ("base/1/2619", no leading or trailing slash).
 /// Shape:  pure; ask for a directory before its entries. Entries below a kDirectoryOnly or kExclude directory get

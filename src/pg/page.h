@@ -39,6 +39,11 @@ PageHeader decode_page_header(Bytes page);
 /// Source: PostgreSQL src/include/storage/checksum_impl.h.
 uint16_t page_checksum(Bytes page, uint32_t block);
 
+/// The same without instructions beyond the compiler's baseline; for tests and for comparing speed.
+uint16_t page_checksum_portable(Bytes page, uint32_t block);
+/// What page_checksum runs on here: "avx2", "sse4.1" or "baseline".
+std::string_view page_checksum_implementation();
+
 /// True if every byte is zero. Fast: made to be asked of every block.
 bool is_all_zero(Bytes bytes);
 

@@ -34,18 +34,24 @@ struct RecoverySettings {
   std::string target;         // For time (with a numeric zone offset), xid, lsn and name.
   bool inclusive = true;      // For time, xid and lsn.
   std::string target_action;  // "pause", "promote", "shutdown"; empty: the server's default.
-  std::string timeline;       // "latest", "current" or a number; empty: the version's default, made "latest" explicit.
+  std::string timeline;       // "latest", "current" or a number; empty: "latest", but "current" for kImmediate.
   std::string restore_command;
-  bool archive_mode_off = false;  // 12+: archive_mode = off. Before, recovery.conf cannot say it.
+  bool archive_mode_off = false;
   std::vector<std::pair<std::string, std::string>> options;  // --recovery-option; they win over the above.
 };
 
-/// What to write into a restored data directory.
+/// Text to put into one file of a restored data directory.
+struct RecoveryFileText {
+  std::string file;     // "recovery.conf" or "postgresql.auto.conf".
+  std::string content;  // Whole lines.
+  bool append = false;  // After what the backed up file holds; else in its place.
+};
+
+/// What to do to a restored data directory, apart from backup_label and tablespace_map.
 struct RecoveryFiles {
-  std::string file;         // "recovery.conf" (replaces it) or "postgresql.auto.conf" (is appended); empty: none.
-  std::string content;      // Whole lines.
-  std::string signal_file;  // "recovery.signal", "standby.signal" or empty; an empty file.
-  std::vector<std::string> remove_files;  // Of the backed up cluster, that would disturb.
+  std::vector<RecoveryFileText> texts;
+  std::string signal_file;                // "recovery.signal", "standby.signal" (both empty files) or none.
+  std::vector<std::string> remove_files;  // Left by the backed up cluster or a previous restore; absent is fine.
 };
 
 /// Render recovery settings for `major`.
@@ -53,7 +59,8 @@ struct RecoveryFiles {
 Result<RecoveryFiles> render_recovery_settings(const RecoverySettings& settings, PgMajor major);
 
 /// Quote a value for a PostgreSQL configuration file: in apostrophes, with apostrophe and backslash doubled.
-/// Errors: kInvalid if it holds a line feed, carriage return or NUL, which no escape can carry in all versions.
+/// Errors: kInvalid if it holds a line feed, carriage return or NUL, which a later ALTER SYSTEM would write
+///         back unescaped.
 Result<std::string> quote_config_value(std::string_view value);
 
 }  // namespace pgark::pg
