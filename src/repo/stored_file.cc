@@ -51,10 +51,29 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
   return file;
 }
 
-Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key) {
-  TRY_ASSIGN(const ContainerReader reader, ContainerReader::open(repository, key, ContainerKind::kWal));
+namespace {
+
+Result<std::string> read_document(const Repository& repository, const ObjectKey& key, ContainerKind kind) {
+  TRY_ASSIGN(const ContainerReader reader, ContainerReader::open(repository, key, kind));
   TRY_ASSIGN(const Buffer raw, reader.read_first(FrameType::kMeta));
   return std::string(as_text(raw));
+}
+
+}  // namespace
+
+Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key) {
+  return read_document(repository, key, ContainerKind::kWal);
+}
+
+Result<ObjectInfo> write_record(const Repository& repository, const ObjectKey& key, const std::string& document) {
+  TRY_ASSIGN(ContainerWriter writer, ContainerWriter::create(repository, key, ContainerKind::kRecord));
+  Compressor compressor(Codec::kZstd, 1);
+  TRY(writer.append(FrameType::kMeta, as_bytes(document), compressor));
+  return std::move(writer).commit();
+}
+
+Result<std::string> read_record(const Repository& repository, const ObjectKey& key) {
+  return read_document(repository, key, ContainerKind::kRecord);
 }
 
 }  // namespace pgark

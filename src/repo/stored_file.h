@@ -24,4 +24,10 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
 /// Only the document.
 Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key);
 
+/// A record: a container that is nothing but a JSON document (cluster records, annotations).
+/// Errors: as ObjectWriter::commit(), kAlreadyExists among them.
+Result<ObjectInfo> write_record(const Repository& repository, const ObjectKey& key, const std::string& document);
+/// Errors: as ContainerReader.
+Result<std::string> read_record(const Repository& repository, const ObjectKey& key);
+
 }  // namespace pgark
