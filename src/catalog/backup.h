@@ -31,7 +31,7 @@ struct BackupExtension {
 struct BackupTablespace {
   uint32_t oid = 0;
   std::string name;
-  std::string path;       // Where the link pointed.
+  std::string path;  // Where the link pointed.
 };
 /// A file of the cluster's configuration that lives outside the data directory, kept beside it (small files only).
 struct OutsideFile {
@@ -58,7 +58,8 @@ struct BackupMeta {
   uint32_t checksum_version = 0;  // 0: the cluster has no page checksums.
 
   Timestamp started{};  // By the clock of the backup host.
-  Timestamp stopped{};  // Taken from the server after pg_backup_stop: targets before it are not reachable with this backup.
+  Timestamp
+      stopped{};  // Taken from the server after pg_backup_stop: targets before it are not reachable with this backup.
   Lsn start_lsn;
   Lsn stop_lsn;
   Lsn checkpoint_lsn;
@@ -66,7 +67,7 @@ struct BackupMeta {
   TimelineId stop_timeline;
   std::string wal_start;  // Names of the first and last segment needed.
   std::string wal_stop;
-  std::string source;     // "primary" or "standby".
+  std::string source;          // "primary" or "standby".
   std::string backup_label;    // Byte-exact content of the file.
   std::string tablespace_map;  // Byte-exact; may be empty.
 
@@ -75,15 +76,16 @@ struct BackupMeta {
   uint64_t stored_bytes = 0;   // Added to the repository by this backup.
   uint64_t file_count = 0;
   uint64_t bad_page_count = 0;
-  std::string codec;           // compress-type used.
+  std::string codec;  // compress-type used.
 
   std::string data_directory;
-  std::map<std::string, std::string> settings;  // max_connections and its kin, shared_preload_libraries, data_checksums, ...
+  std::map<std::string, std::string>
+      settings;  // max_connections and its kin, shared_preload_libraries, data_checksums, ...
   std::vector<BackupDatabase> databases;
   std::vector<BackupExtension> extensions;
   std::vector<BackupTablespace> tablespaces;
   std::vector<OutsideFile> outside_files;
-  std::string libc_version;  // gnu_get_libc_version() of the host.
+  std::string libc_version;                        // gnu_get_libc_version() of the host.
   std::map<std::string, std::string> annotations;  // As given to backup; `annotate` adds objects beside the manifest.
 };
 
@@ -99,6 +101,10 @@ struct BackupLabel {
 };
 /// Errors: kInvalid with what a label looks like.
 Result<BackupLabel> parse_backup_label(std::string_view label);
+
+/// The label of a backup that starts now: later than all of `used`, also when the clock went back.
+std::string next_backup_label(BackupType type, Timestamp started, const std::string& full_label,
+                              const std::vector<std::string>& used);
 
 /// Labels of the backups that exist (their manifest does), oldest first.
 Result<std::vector<std::string>> list_backup_labels(const Repository& repository, const std::string& stanza);

@@ -1,0 +1,256 @@
+// Labels of backups, the backups a repository holds, and the annotations beside their manifests.
+#include "catalog/backup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "repo/stored_file.h"
+
+namespace pgark {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+
+constexpr size_t kStampBytes = 15;  // "20261122-101500"
+constexpr std::string_view kManifest = "/manifest";
+constexpr std::string_view kAnnotation = "/annotation.";
+constexpr int kAnnotateAttemptsMax = 100;
+
+std::string format_stamp(Timestamp time) {
+  const auto day = std::chrono::floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss clock(std::chrono::floor<seconds>(time) - day);
+  return fmt::format("{:04}{:02}{:02}-{:02}{:02}{:02}", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), clock.hours().count(),
+                     clock.minutes().count(), clock.seconds().count());
+}
+
+std::optional<int> digits(std::string_view text) {
+  int value = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return std::nullopt;
+    value = value * 10 + (c - '0');
+  }
+  return value;
+}
+
+std::optional<Timestamp> parse_stamp(std::string_view text) {
+  if (text.size() != kStampBytes || text[8] != '-') return std::nullopt;
+  const auto year = digits(text.substr(0, 4));
+  const auto month = digits(text.substr(4, 2));
+  const auto day = digits(text.substr(6, 2));
+  const auto hour = digits(text.substr(9, 2));
+  const auto minute = digits(text.substr(11, 2));
+  const auto second = digits(text.substr(13, 2));
+  if (!year || !month || !day || !hour || !minute || !second) return std::nullopt;
+  const std::chrono::year_month_day date(std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
+                                         std::chrono::day(static_cast<unsigned>(*day)));
+  if (!date.ok() || *hour > 23 || *minute > 59 || *second > 59) return std::nullopt;
+  return Timestamp(std::chrono::sys_days(date)) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
+         seconds(*second);
+}
+
+struct ParsedLabel {
+  BackupLabel label;
+  Timestamp time;  // Of the last part.
+};
+
+std::optional<ParsedLabel> parse_label(std::string_view text) {
+  if (text.size() < kStampBytes + 1 || text[kStampBytes] != 'F') return std::nullopt;
+  const auto full = parse_stamp(text.substr(0, kStampBytes));
+  if (!full.has_value()) return std::nullopt;
+  const std::string full_label(text.substr(0, kStampBytes + 1));
+  if (text.size() == full_label.size()) return ParsedLabel{{BackupType::kFull, full_label}, *full};
+  if (text.size() != 2 * (kStampBytes + 1) + 1 || text[full_label.size()] != '_') return std::nullopt;
+  const auto own = parse_stamp(text.substr(full_label.size() + 1, kStampBytes));
+  const char kind = text.back();
+  if (!own.has_value() || (kind != 'D' && kind != 'I')) return std::nullopt;
+  return ParsedLabel{{kind == 'D' ? BackupType::kDiff : BackupType::kIncr, full_label}, *own};
+}
+
+void sort_by_time(std::vector<std::string>& labels) {
+  const auto key = [](const std::string& label) {
+    const auto parsed = parse_label(label);
+    return std::pair(parsed.has_value() ? parsed->time : Timestamp{}, std::string_view(label));
+  };
+  std::sort(labels.begin(), labels.end(), [&](const std::string& a, const std::string& b) { return key(a) < key(b); });
+  labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
+}
+
+/// First components of the keys below `prefix`, one listing call each, however many objects a component has.
+Result<> append_components(ObjectStore& store, const std::string& prefix, std::vector<std::string>& components) {
+  ListRequest request{prefix, "", 1};
+  for (;;) {
+    TRY_ASSIGN(const ListPage page, store.list(request));
+    if (page.objects.empty()) return {};
+    const std::string& key = page.objects.front().key.value;
+    const std::string component = key.substr(prefix.size(), key.find('/', prefix.size()) - prefix.size());
+    components.push_back(component);
+    // '~' sorts after every byte a key may hold.
+    request.after = prefix + component + "/~";
+  }
+}
+
+std::string backup_prefix(const std::string& stanza) { return stanza + "/backup/"; }
+
+ObjectKey annotation_key(const std::string& stanza, const std::string& label, unsigned number) {
+  return {fmt::format("{}{}{}{}", backup_prefix(stanza), label, kAnnotation, number)};
+}
+
+/// Numbers of the annotation objects of a backup, ascending.
+Result<std::vector<unsigned>> list_annotations(const Repository& repository, const std::string& stanza,
+                                               const std::string& label) {
+  const std::string prefix = backup_prefix(stanza) + label + std::string(kAnnotation);
+  TRY_ASSIGN(const auto objects, repository.store().list_all(prefix));
+  std::vector<unsigned> numbers;
+  for (const ObjectInfo& object : objects) {
+    const std::string_view text = std::string_view(object.key.value).substr(prefix.size());
+    unsigned number = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) numbers.push_back(number);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+void apply_changes(const std::map<std::string, std::string>& changes, std::map<std::string, std::string>& annotations) {
+  for (const auto& [name, value] : changes) {
+    if (value.empty())
+      annotations.erase(name);
+    else
+      annotations[name] = value;
+  }
+}
+
+Result<std::map<std::string, std::string>> decode_changes(const std::string& document) {
+  const json parsed = json::parse(document, nullptr, false);
+  if (!parsed.is_object()) return Error(Errc::kCorrupt, "document is no JSON object");
+  std::map<std::string, std::string> changes;
+  for (const auto& [name, value] : parsed.items()) {
+    if (!value.is_string()) return Error(Errc::kCorrupt, "member '" + name + "' is no text");
+    changes[name] = value.get<std::string>();
+  }
+  return changes;
+}
+
+Result<BackupMeta> read_manifest_document(const Repository& repository, const std::string& stanza,
+                                          const std::string& label) {
+  TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label));
+  const std::string context = "read manifest of backup " + label;
+  TRY_ASSIGN_CTX(const std::string document, manifest.document(), context);
+  TRY_ASSIGN_CTX(BackupMeta meta, decode_backup_meta(document), context);
+  if (meta.label != label)
+    return Error(Errc::kCorrupt, fmt::format("{}: it says it is of backup {}", context, meta.label));
+  return meta;
+}
+
+}  // namespace
+
+std::string_view backup_type_name(BackupType type) {
+  switch (type) {
+    case BackupType::kFull:
+      return "full";
+    case BackupType::kDiff:
+      return "diff";
+    case BackupType::kIncr:
+      return "incr";
+  }
+  return "";
+}
+
+std::string make_backup_label(BackupType type, Timestamp started, const std::string& full_label) {
+  const std::string stamp = format_stamp(started);
+  if (type == BackupType::kFull) return stamp + "F";
+  return full_label + "_" + stamp + (type == BackupType::kDiff ? "D" : "I");
+}
+
+Result<BackupLabel> parse_backup_label(std::string_view label) {
+  if (auto parsed = parse_label(label); parsed.has_value()) return std::move(parsed->label);
+  return Error(Errc::kInvalid, fmt::format("'{}' is no backup label", label))
+      .with_hint("a label looks like 20261122-101500F or 20261122-101500F_20261123-101500I; info lists them");
+}
+
+std::string next_backup_label(BackupType type, Timestamp started, const std::string& full_label,
+                              const std::vector<std::string>& used) {
+  Timestamp time = std::chrono::floor<seconds>(started);
+  for (const std::string& label : used)
+    if (const auto parsed = parse_label(label); parsed.has_value()) time = std::max(time, parsed->time + seconds(1));
+  return make_backup_label(type, time, full_label);
+}
+
+Result<std::vector<std::string>> list_backup_labels(const Repository& repository, const std::string& stanza) {
+  const std::string prefix = backup_prefix(stanza);
+  TRY_ASSIGN_CTX(const auto objects, repository.store().list_all(prefix), "list backups of stanza " + stanza);
+  std::vector<std::string> labels;
+  for (const ObjectInfo& object : objects) {
+    const std::string_view key = object.key.value;
+    if (!key.ends_with(kManifest)) continue;
+    const std::string_view label = key.substr(prefix.size(), key.size() - prefix.size() - kManifest.size());
+    if (parse_label(label).has_value()) labels.emplace_back(label);
+  }
+  sort_by_time(labels);
+  return labels;
+}
+
+Result<std::vector<std::string>> list_used_labels(const Repository& repository, const std::string& stanza) {
+  std::vector<std::string> labels;
+  for (const std::string& prefix : {backup_prefix(stanza), stanza + "/pack/"})
+    TRY_CTX(append_components(repository.store(), prefix, labels), "list backups of stanza " + stanza);
+  sort_by_time(labels);
+  return labels;
+}
+
+Result<BackupMeta> read_backup(const Repository& repository, const std::string& stanza, const std::string& label) {
+  auto read = read_manifest_document(repository, stanza, label);
+  if (!read.has_value()) {
+    if (read.error().code() != Errc::kNotFound) return Error(std::move(read).error());
+    return Error(Errc::kNotFound, fmt::format("backup {} of stanza {} does not exist in {}", label, stanza,
+                                              repository.store().describe()))
+        .with_hint(fmt::format("run 'pgark --stanza={} info' to see the backups there are", stanza));
+  }
+  TRY_ASSIGN_CTX(const auto numbers, list_annotations(repository, stanza, label),
+                 "list annotations of backup " + label);
+  for (const unsigned number : numbers) {
+    const std::string context = fmt::format("read annotation {} of backup {}", number, label);
+    TRY_ASSIGN_CTX(const std::string document, read_stored_document(repository, annotation_key(stanza, label, number)),
+                   context);
+    TRY_ASSIGN_CTX(const auto changes, decode_changes(document), context);
+    apply_changes(changes, read->annotations);
+  }
+  return std::move(*read);
+}
+
+Result<std::vector<ListedBackup>> list_backups(const Repository& repository, const std::string& stanza) {
+  TRY_ASSIGN(const auto labels, list_backup_labels(repository, stanza));
+  std::vector<ListedBackup> backups;
+  for (const std::string& label : labels) {
+    auto read = read_backup(repository, stanza, label);
+    if (read.has_value())
+      backups.push_back({label, std::move(*read), std::nullopt});
+    else if (read.error().code() != Errc::kNotFound)  // Else it was removed since the listing.
+      backups.push_back({label, std::nullopt, std::move(read).error()});
+  }
+  return backups;
+}
+
+Result<> annotate_backup(const Repository& repository, const std::string& stanza, const std::string& label,
+                         const std::map<std::string, std::string>& changes) {
+  TRY(read_backup(repository, stanza, label));
+  TRY_ASSIGN(const auto numbers, list_annotations(repository, stanza, label));
+  const std::string document = json(changes).dump(-1, ' ', false, json::error_handler_t::replace);
+  const unsigned first = numbers.empty() ? 1 : numbers.back() + 1;
+  // Another annotate may take the number at the same moment; the later number then wins, as the later command should.
+  for (unsigned number = first; number < first + kAnnotateAttemptsMax; ++number) {
+    auto written = write_stored_file(repository, annotation_key(stanza, label, number), {}, document);
+    if (written.has_value()) return {};
+    if (written.error().code() != Errc::kAlreadyExists)
+      return Error(std::move(written).error()).with_context("annotate backup " + label);
+  }
+  return Error(Errc::kTransient, "annotate backup " + label + ": others keep annotating it at the same time");
+}
+
+}  // namespace pgark

@@ -1,0 +1,330 @@
+// The JSON document of a manifest, written and read member by member. docs/format/manifest.md is normative.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "catalog/backup.h"
+
+namespace pgark {
+namespace {
+
+using nlohmann::json;
+
+bool is_utf8(const std::string& text) {
+  try {
+    // The library's own check decides what it is able to write.
+    static_cast<void>(json(text).dump());
+    return true;
+  } catch (const json::exception&) {
+    return false;
+  }
+}
+
+/// Foreign text: names and files of a cluster may be in any encoding, and must come back byte for byte.
+json foreign_text(const std::string& text) {
+  if (is_utf8(text)) return text;
+  return {{"hex", to_hex(as_bytes(text))}};
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+std::optional<std::string> from_hex(std::string_view digits) {
+  if (digits.size() % 2 != 0) return std::nullopt;
+  std::string text;
+  text.reserve(digits.size() / 2);
+  for (size_t i = 0; i < digits.size(); i += 2) {
+    const int high = hex_digit(digits[i]);
+    const int low = hex_digit(digits[i + 1]);
+    if (high < 0 || low < 0) return std::nullopt;
+    text.push_back(static_cast<char>(high * 16 + low));
+  }
+  return text;
+}
+
+int64_t microseconds(Timestamp time) { return time.time_since_epoch().count(); }
+
+json encode_cluster(const BackupMeta& meta) {
+  json settings = json::object();
+  for (const auto& [name, value] : meta.settings) settings[name] = foreign_text(value);
+  return {{"number", meta.cluster_number},
+          {"system_identifier", std::to_string(meta.system_identifier)},  // Text: 64 bits are more than readers keep.
+          {"pg_major", meta.pg_major},
+          {"pg_version_num", meta.pg_version_num},
+          {"control_version", meta.control_version},
+          {"catalog_version", meta.catalog_version},
+          {"block_bytes", meta.block_bytes},
+          {"relation_segment_blocks", meta.relation_segment_blocks},
+          {"wal_segment_bytes", meta.wal_segment_bytes},
+          {"checksum_version", meta.checksum_version},
+          {"data_directory", foreign_text(meta.data_directory)},
+          {"libc_version", meta.libc_version},
+          {"settings", std::move(settings)}};
+}
+
+json encode_lists(const BackupMeta& meta) {
+  json databases = json::array();
+  for (const BackupDatabase& database : meta.databases)
+    databases.push_back({{"oid", database.oid},
+                         {"name", foreign_text(database.name)},
+                         {"last_system_oid", database.last_system_oid},
+                         {"collation_provider", database.collation_provider},
+                         {"collation_version", database.collation_version}});
+  json extensions = json::array();
+  for (const BackupExtension& extension : meta.extensions)
+    extensions.push_back({{"database", foreign_text(extension.database)},
+                          {"name", foreign_text(extension.name)},
+                          {"version", foreign_text(extension.version)}});
+  json tablespaces = json::array();
+  for (const BackupTablespace& tablespace : meta.tablespaces)
+    tablespaces.push_back(
+        {{"oid", tablespace.oid}, {"name", foreign_text(tablespace.name)}, {"path", foreign_text(tablespace.path)}});
+  json outside = json::array();
+  for (const OutsideFile& file : meta.outside_files)
+    outside.push_back({{"path", foreign_text(file.path)}, {"content", foreign_text(file.content)}});
+  return {{"databases", std::move(databases)},
+          {"extensions", std::move(extensions)},
+          {"tablespaces", std::move(tablespaces)},
+          {"outside_files", std::move(outside)}};
+}
+
+/// Reads members of one object. After the first failure every further read gives a default, and the failure stays.
+class Members {
+ public:
+  Members(const json& object, std::string path, std::optional<Error>& failure)
+      : object_(object), path_(std::move(path)), failure_(failure) {
+    if (!object.is_object()) fail(path_.empty() ? "document" : path_.substr(0, path_.size() - 1), "no object");
+  }
+
+  template <typename T>
+  void integer(const char* name, T& into, bool required = true) {
+    const json* value = find(name, required);
+    if (value == nullptr) return;
+    const bool fits = value->is_number_unsigned()  ? std::in_range<T>(value->get<uint64_t>())
+                      : value->is_number_integer() ? std::in_range<T>(value->get<int64_t>())
+                                                   : false;
+    if (!fits) return fail(path_ + name, "no integer in range");
+    into = value->get<T>();
+  }
+
+  void text(const char* name, std::string& into, bool required = true) {
+    const json* value = find(name, required);
+    if (value != nullptr) decode_text(*value, path_ + name, into);
+  }
+
+  void time(const char* name, Timestamp& into) {
+    int64_t value = 0;
+    integer(name, value);
+    into = Timestamp(std::chrono::microseconds(value));
+  }
+
+  void lsn(const char* name, Lsn& into, bool required = true) {
+    std::string value;
+    text(name, value, required);
+    if (failure_.has_value() || (value.empty() && !required)) return;
+    const Result<Lsn> parsed = parse_lsn(value);
+    if (!parsed.has_value()) return fail(path_ + name, "no WAL position");
+    into = *parsed;
+  }
+
+  void texts(const char* name, std::map<std::string, std::string>& into) {
+    const json* value = find(name, false);
+    if (value == nullptr) return;
+    if (!value->is_object()) return fail(path_ + name, "no object");
+    for (const auto& [key, element] : value->items()) decode_text(element, path_ + name + "." + key, into[key]);
+  }
+
+  Members child(const char* name) {
+    static const json kNone = json::object();
+    const json* value = find(name, true);
+    return Members(value == nullptr ? kNone : *value, path_ + name + ".", failure_);
+  }
+
+  /// Call `each` with the members of every element of an array of objects.
+  template <typename Each>
+  void array(const char* name, Each each) {
+    const json* value = find(name, false);
+    if (value == nullptr) return;
+    if (!value->is_array()) return fail(path_ + name, "no array");
+    size_t index = 0;
+    for (const json& element : *value) {
+      Members members(element, fmt::format("{}{}[{}].", path_, name, index++), failure_);
+      if (failure_.has_value()) return;
+      each(members);
+    }
+  }
+
+ private:
+  const json* find(const char* name, bool required) {
+    if (failure_.has_value()) return nullptr;
+    const auto found = object_.find(name);
+    if (found != object_.end()) return &*found;
+    if (required) fail(path_ + name, "missing");
+    return nullptr;
+  }
+
+  void decode_text(const json& value, const std::string& name, std::string& into) {
+    if (value.is_string()) {
+      into = value.get<std::string>();
+      return;
+    }
+    if (value.is_object() && value.size() == 1 && value.contains("hex") && value["hex"].is_string()) {
+      if (auto text = from_hex(value["hex"].get_ref<const std::string&>()); text.has_value()) {
+        into = std::move(*text);
+        return;
+      }
+    }
+    fail(name, "no text");
+  }
+
+  void fail(const std::string& name, std::string_view what) {
+    if (!failure_.has_value()) failure_ = Error(Errc::kCorrupt, fmt::format("member '{}' is {}", name, what));
+  }
+
+  const json& object_;
+  std::string path_;
+  std::optional<Error>& failure_;
+};
+
+void decode_cluster(Members cluster, BackupMeta& meta) {
+  std::string system_identifier;
+  cluster.integer("number", meta.cluster_number);
+  cluster.text("system_identifier", system_identifier);
+  std::from_chars(system_identifier.data(), system_identifier.data() + system_identifier.size(),
+                  meta.system_identifier);
+  cluster.integer("pg_major", meta.pg_major);
+  cluster.integer("pg_version_num", meta.pg_version_num);
+  cluster.integer("control_version", meta.control_version);
+  cluster.integer("catalog_version", meta.catalog_version);
+  cluster.integer("block_bytes", meta.block_bytes, false);
+  cluster.integer("relation_segment_blocks", meta.relation_segment_blocks, false);
+  cluster.integer("wal_segment_bytes", meta.wal_segment_bytes);
+  cluster.integer("checksum_version", meta.checksum_version, false);
+  cluster.text("data_directory", meta.data_directory, false);
+  cluster.text("libc_version", meta.libc_version, false);
+  cluster.texts("settings", meta.settings);
+}
+
+void decode_wal(Members wal, BackupMeta& meta) {
+  wal.lsn("start_lsn", meta.start_lsn);
+  wal.lsn("stop_lsn", meta.stop_lsn);
+  wal.lsn("checkpoint_lsn", meta.checkpoint_lsn, false);
+  wal.integer("start_timeline", meta.start_timeline.value);
+  wal.integer("stop_timeline", meta.stop_timeline.value);
+  wal.text("first_segment", meta.wal_start);
+  wal.text("last_segment", meta.wal_stop);
+}
+
+void decode_sizes(Members sizes, BackupMeta& meta) {
+  sizes.integer("logical_bytes", meta.logical_bytes);
+  sizes.integer("read_bytes", meta.read_bytes, false);
+  sizes.integer("stored_bytes", meta.stored_bytes, false);
+  sizes.integer("file_count", meta.file_count, false);
+  sizes.integer("bad_page_count", meta.bad_page_count, false);
+}
+
+void decode_lists(Members& document, BackupMeta& meta) {
+  document.array("databases", [&](Members& members) {
+    BackupDatabase& database = meta.databases.emplace_back();
+    members.integer("oid", database.oid);
+    members.text("name", database.name);
+    members.integer("last_system_oid", database.last_system_oid, false);
+    members.text("collation_provider", database.collation_provider, false);
+    members.text("collation_version", database.collation_version, false);
+  });
+  document.array("extensions", [&](Members& members) {
+    BackupExtension& extension = meta.extensions.emplace_back();
+    members.text("database", extension.database);
+    members.text("name", extension.name);
+    members.text("version", extension.version, false);
+  });
+  document.array("tablespaces", [&](Members& members) {
+    BackupTablespace& tablespace = meta.tablespaces.emplace_back();
+    members.integer("oid", tablespace.oid);
+    members.text("name", tablespace.name, false);
+    members.text("path", tablespace.path);
+  });
+  document.array("outside_files", [&](Members& members) {
+    OutsideFile& file = meta.outside_files.emplace_back();
+    members.text("path", file.path);
+    members.text("content", file.content);
+  });
+}
+
+Result<BackupType> parse_type(const std::string& name) {
+  for (const BackupType type : {BackupType::kFull, BackupType::kDiff, BackupType::kIncr})
+    if (name == backup_type_name(type)) return type;
+  return Error(Errc::kCorrupt, "member 'type' is no type of backup: '" + name + "'");
+}
+
+}  // namespace
+
+std::string encode_backup_meta(const BackupMeta& meta) {
+  json annotations = json::object();
+  for (const auto& [name, value] : meta.annotations) annotations[name] = foreign_text(value);
+  json document = encode_lists(meta);
+  document.update(json{
+      {"label", meta.label},
+      {"type", backup_type_name(meta.type)},
+      {"prior_label", meta.prior_label},
+      {"pgark_version", meta.pgark_version},
+      {"cluster", encode_cluster(meta)},
+      {"started_us", microseconds(meta.started)},
+      {"stopped_us", microseconds(meta.stopped)},
+      {"wal",
+       {{"start_lsn", to_string(meta.start_lsn)},
+        {"stop_lsn", to_string(meta.stop_lsn)},
+        {"checkpoint_lsn", to_string(meta.checkpoint_lsn)},
+        {"start_timeline", meta.start_timeline.value},
+        {"stop_timeline", meta.stop_timeline.value},
+        {"first_segment", meta.wal_start},
+        {"last_segment", meta.wal_stop}}},
+      {"source", meta.source},
+      {"backup_label", foreign_text(meta.backup_label)},
+      {"tablespace_map", foreign_text(meta.tablespace_map)},
+      {"sizes",
+       {{"logical_bytes", meta.logical_bytes},
+        {"read_bytes", meta.read_bytes},
+        {"stored_bytes", meta.stored_bytes},
+        {"file_count", meta.file_count},
+        {"bad_page_count", meta.bad_page_count}}},
+      {"codec", meta.codec},
+      {"annotations", std::move(annotations)},
+  });
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<BackupMeta> decode_backup_meta(std::string_view text) {
+  const json parsed = json::parse(text, nullptr, false);
+  if (parsed.is_discarded()) return Error(Errc::kCorrupt, "document is no JSON");
+  BackupMeta meta;
+  std::optional<Error> failure;
+  std::string type;
+  Members document(parsed, "", failure);
+  document.text("label", meta.label);
+  document.text("type", type);
+  document.text("prior_label", meta.prior_label, false);
+  document.text("pgark_version", meta.pgark_version, false);
+  decode_cluster(document.child("cluster"), meta);
+  document.time("started_us", meta.started);
+  document.time("stopped_us", meta.stopped);
+  decode_wal(document.child("wal"), meta);
+  document.text("source", meta.source, false);
+  document.text("backup_label", meta.backup_label);
+  document.text("tablespace_map", meta.tablespace_map, false);
+  decode_sizes(document.child("sizes"), meta);
+  document.text("codec", meta.codec, false);
+  document.texts("annotations", meta.annotations);
+  decode_lists(document, meta);
+  if (failure.has_value()) return std::move(*failure);
+  TRY_ASSIGN(meta.type, parse_type(type));
+  if (meta.system_identifier == 0) return Error(Errc::kCorrupt, "member 'cluster.system_identifier' is no number");
+  return meta;
+}
+
+}  // namespace pgark
