@@ -15,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint64_t kRecordBytesMax = 1u << 20;
 
 std::string cluster_prefix(const std::string& stanza) { return stanza + "/cluster/"; }
 
@@ -78,8 +77,8 @@ Result<std::vector<ClusterRecord>> list_clusters(const Repository& repository, c
   std::vector<ClusterRecord> records;
   for (const ObjectInfo& object : objects) {
     const std::string context = "read cluster record " + object.key.value;
-    TRY_ASSIGN_CTX(const StoredFile file, read_stored_file(repository, object.key, kRecordBytesMax), context);
-    TRY_ASSIGN_CTX(const ClusterRecord record, decode_cluster(file.document), context);
+    TRY_ASSIGN_CTX(const std::string document, read_record(repository, object.key), context);
+    TRY_ASSIGN_CTX(const ClusterRecord record, decode_cluster(document), context);
     if (cluster_key(stanza, record.number) != object.key) {
       return Error(Errc::kCorrupt, fmt::format("{}: it says it is number {}", context, record.number));
     }
@@ -99,7 +98,7 @@ Result<ClusterRecord> current_cluster(const Repository& repository, const std::s
 }
 
 Result<> write_cluster(const Repository& repository, const std::string& stanza, const ClusterRecord& record) {
-  TRY_CTX(write_stored_file(repository, cluster_key(stanza, record.number), {}, encode_cluster(record)),
+  TRY_CTX(write_record(repository, cluster_key(stanza, record.number), encode_cluster(record)),
           fmt::format("write cluster record {} of stanza {}", record.number, stanza));
   return {};
 }
