@@ -26,11 +26,11 @@ struct LedgerRow {
   int client = 0;
   bool acknowledged =
       false;  // false: COMMIT was sent, or may have been, and no answer came; the row may be there or not.
-  Xid xid;
-  Lsn begin;
-  Lsn before_commit;
-  Lsn after_commit;
-  Timestamp committed_at;  // As the commit record has it (pg_xact_commit_timestamp).
+  Xid xid = {};
+  Lsn begin = {};
+  Lsn before_commit = {};
+  Lsn after_commit = {};
+  Timestamp committed_at = {};  // As the commit record has it (pg_xact_commit_timestamp).
 };
 
 /// Where a recovery stops, in the words of `pgark restore`.
@@ -39,10 +39,10 @@ struct LedgerTarget {
 
   Kind kind = Kind::kLatest;
   bool exclusive = false;
-  std::optional<Lsn> lsn;  // kLsn: the target. kLatest: end of what was archived. kImmediate: end of the backup.
-  Timestamp time;
-  Xid xid;
-  std::string name;
+  std::optional<Lsn> lsn = {};  // kLsn: the target. kLatest: end of what was archived. kImmediate: end of the backup.
+  Timestamp time = {};
+  Xid xid = {};
+  std::string name = {};
 
   /// The end of the archive. Rows whose commit ends after `archived` may be there or not; none given: all must be.
   static LedgerTarget latest(std::optional<Lsn> archived = {});
@@ -104,7 +104,7 @@ class Ledger {
   /// The last acknowledged row. Stops the test if there is none.
   LedgerRow last() const;
 
-  /// What a recovery to `target` owes each row. Rules: docs of the cases are in ledger.cc.
+  /// What a recovery to `target` owes each row. The rules are written down in ledger.cc.
   LedgerExpectation expected_rows(const LedgerTarget& target) const;
 
   /// Check a recovered server against the ledger: every owed row with its payload, none that must be absent, none that
@@ -117,14 +117,20 @@ class Ledger {
 
  private:
   struct Span {
-    Lsn before;
-    Lsn after;
+    Lsn before = {};
+    Lsn after = {};
+  };
+  struct Abort {
+    Lsn before = {};          // Its record starts at or after.
+    Timestamp ended_by = {};  // And carries this time or an earlier one.
   };
   Result<> commit_one(PgConnection& connection, int client, uint64_t& random_state);
+  Result<> roll_back_one(PgConnection& connection, uint64_t dice);
   void run_client(int client);
   std::string payload(int64_t id) const;
   void note(const LedgerRow& row);
-  Result<Span> span_of(const LedgerTarget& target) const;
+  Lsn first_record_past(const LedgerTarget& target) const;
+  static Result<std::map<int64_t, std::string>> read_table(PgConnection& connection);
 
   PgServer* server_;
   LedgerOptions options_;
@@ -133,9 +139,10 @@ class Ledger {
   std::atomic<int> running_clients_{0};
   std::atomic<int64_t> next_id_{1};
   std::atomic<int64_t> acknowledged_{0};
-  mutable std::mutex mu_;  // Guards the maps.
+  mutable std::mutex mu_;  // Guards what follows.
   std::map<int64_t, LedgerRow> rows_;
   std::map<std::string, Span> restore_points_;
+  std::vector<Abort> aborts_;
 };
 
 }  // namespace pgark::testing

@@ -19,8 +19,8 @@ namespace pgark::testing {
 /// One installed PostgreSQL version.
 struct PgInstall {
   int major = 0;
-  std::string version;  // "15.20"
-  std::string bin_dir;
+  std::string version = {};  // "15.20"
+  std::string bin_dir = {};
 
   std::string program(std::string_view name) const { return bin_dir + "/" + std::string(name); }
   /// Whether a program is there: the small builds have only initdb, pg_ctl and postgres.
@@ -39,10 +39,10 @@ std::string major_name(int major);
 
 struct PgOptions {
   bool checksums = true;
-  int wal_segment_mib = 16;         // 1 to 1024, a power of two; version 10 takes only 16.
-  bool durable = false;             // false: fsync=off, for speed.
-  std::vector<std::string> config;  // Lines of postgresql.conf: "name = value".
-  std::vector<std::string> initdb_args;
+  int wal_segment_mib = 16;              // 1 to 1024, a power of two; version 10 takes only 16.
+  bool durable = false;                  // false: fsync=off, for speed.
+  std::vector<std::string> config = {};  // Lines of postgresql.conf: "name = value".
+  std::vector<std::string> initdb_args = {};
 };
 
 enum class StopMode : unsigned char { kSmart, kFast, kImmediate };

@@ -16,11 +16,11 @@
 namespace pgark::testing {
 
 struct ProcessOptions {
-  std::vector<std::string> env;   // "NAME=value" sets, "NAME" alone removes; the rest is the caller's.
-  std::string standard_input;     // Empty: /dev/null.
-  std::string working_directory;  // Empty: the caller's.
-  std::string output_path;        // Not empty: stdout and stderr are appended to this file instead of being captured.
-  bool die_with_caller = false;   // SIGKILL when this process ends, however it ends. Holds only if started by its main
+  std::vector<std::string> env = {};   // "NAME=value" sets, "NAME" alone removes; the rest is the caller's.
+  std::string standard_input = {};     // Empty: /dev/null.
+  std::string working_directory = {};  // Empty: the caller's.
+  std::string output_path = {};  // Not empty: stdout and stderr are appended to this file instead of being captured.
+  bool die_with_caller = false;  // SIGKILL when this process ends, however it ends. Holds only if started by its main
                                  // thread; elsewhere the kernel would kill at the end of the thread, so it is left out.
 };
 
@@ -28,8 +28,8 @@ struct ProcessResult {
   int exit_code = -1;      // -1 when a signal ended it.
   int signal = 0;          // The signal that ended it, or 0.
   bool timed_out = false;  // It was killed at the bound.
-  std::string out;
-  std::string err;
+  std::string out = {};
+  std::string err = {};
 
   bool ok() const { return exit_code == 0; }
   /// Exit code or signal, then both outputs: for failure messages.

@@ -1,0 +1,104 @@
+// Configuration files and commands for the binary under test.
+#include "testing/pgark_cli.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+
+namespace pgark::testing {
+
+std::string pgark_binary() {
+  if (const char* binary = std::getenv("PGARK_BINARY"); binary != nullptr && *binary != '\0') return binary;
+#ifdef PGARK_SOURCE_DIR
+  return PGARK_SOURCE_DIR "/build/pgark";
+#else
+  return "build/pgark";
+#endif
+}
+
+Result<PgarkCli> PgarkCli::create(std::string directory, std::string stanza) {
+  PgarkCli cli(std::move(directory), std::move(stanza));
+  TRY(make_directories(cli.directory_));
+  auto& global = cli.sections_["global"];
+  global["repo1-path"] = cli.repo_path();
+  for (const char* kind : {"log", "lock", "spool"}) {
+    global[fmt::format("{}-path", kind)] = fmt::format("{}/{}", cli.directory_, kind);
+    TRY(make_directories(fmt::format("{}/{}", cli.directory_, kind)));
+  }
+  global["process-max"] = "2";
+  cli.sections_[cli.stanza_];
+  TRY(cli.write());
+  return cli;
+}
+
+Result<> PgarkCli::write() const {
+  std::string text;
+  for (const auto& [section, options] : sections_) {
+    text += fmt::format("[{}]\n", section);
+    for (const auto& [option, value] : options) text += fmt::format("{}={}\n", option, value);
+    text += "\n";
+  }
+  return write_file_durable(config_path(), text);
+}
+
+Result<> PgarkCli::set(const std::string& section, const std::string& option, const std::string& value) {
+  if (value.empty()) {
+    sections_[section].erase(option);
+  } else {
+    sections_[section][option] = value;
+  }
+  return write();
+}
+
+Result<> PgarkCli::use_cluster(const PgServer& server) {
+  auto& options = sections_[stanza_];
+  options["pg1-path"] = server.data_dir();
+  options["pg1-port"] = fmt::format("{}", server.port());
+  options["pg1-socket-path"] = server.socket_dir();
+  options["pg1-user"] = "postgres";
+  options["pg1-database"] = "postgres";
+  return write();
+}
+
+Result<> PgarkCli::archive_from(PgServer& server) {
+  TRY(use_cluster(server));
+  TRY(server.configure("archive_mode = on"));
+  return server.configure("archive_command = " + sql_literal(archive_command()));
+}
+
+std::string PgarkCli::archive_command() const {
+  return fmt::format("{} --config={} --stanza={} archive-push %p", pgark_binary(), config_path(), stanza_);
+}
+
+std::vector<std::string> PgarkCli::command(const std::vector<std::string>& args) const {
+  std::vector<std::string> argv{pgark_binary(), "--config=" + config_path(), "--stanza=" + stanza_};
+  argv.insert(argv.end(), args.begin(), args.end());
+  return argv;
+}
+
+Result<ProcessResult> PgarkCli::run(const std::vector<std::string>& args, const ProcessOptions& options,
+                                    std::chrono::milliseconds bound) const {
+  return testing::run(command(args), options, bound);
+}
+
+Result<std::string> PgarkCli::run_ok(const std::vector<std::string>& args) const {
+  return testing::run_ok(command(args), {}, std::chrono::seconds(300));
+}
+
+Result<nlohmann::json> PgarkCli::run_json(const std::vector<std::string>& args) const {
+  std::vector<std::string> with_json = args;
+  with_json.emplace_back("--output=json");
+  TRY_ASSIGN(const std::string text, run_ok(with_json));
+  nlohmann::json parsed = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (parsed.is_discarded()) return Error(Errc::kInternal, fmt::format("parse JSON of {}: {}", args.front(), text));
+  return parsed;
+}
+
+Result<Process> PgarkCli::start(const std::vector<std::string>& args, const ProcessOptions& options) const {
+  return Process::start(command(args), options);
+}
+
+}  // namespace pgark::testing
