@@ -15,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-
 std::string cluster_prefix(const std::string& stanza) { return stanza + "/cluster/"; }
 
 std::string encode_cluster(const ClusterRecord& record) {

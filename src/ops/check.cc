@@ -1,0 +1,91 @@
+#include "ops/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/log.h"
+#include "ops/check_examiners.h"
+
+namespace pgark {
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case Severity::kInfo:
+      return "info";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kError:
+      return "error";
+  }
+  return "error";
+}
+
+void CheckState::add_error(std::string code, const Error& error, std::string why) {
+  std::string mend;
+  for (const std::string& hint : error.hints()) mend += (mend.empty() ? "" : "; ") + hint;
+  add({Severity::kError, std::move(code), error.message(), std::move(why), std::move(mend)});
+}
+
+bool CheckState::failed() const {
+  return std::any_of(findings.begin(), findings.end(),
+                     [](const Finding& finding) { return finding.severity == Severity::kError; });
+}
+
+std::vector<Examiner> check_examiners() {
+  return {{"archive_settings", examine_archive_settings},
+          {"cluster_files", examine_cluster_files},
+          {"stanza", examine_stanza},
+          {"repository_probe", examine_repository_probe},
+          {"wal_round_trip", examine_wal_round_trip}};
+}
+
+namespace {
+
+void open_server(CheckState& state, const CheckAccess& access) {
+  auto session = access.open_session();
+  if (!session)
+    return state.add_error("server_unreachable", session.error(), "backups need a connection to the server");
+  state.session = std::move(*session);
+  auto server = read_server_info(*state.session);
+  if (!server) return state.add_error("server_unreadable", server.error());
+  state.server = std::move(*server);
+}
+
+void open_repository(CheckState& state, const CheckAccess& access) {
+  auto store = access.open_store();
+  if (!store) return state.add_error("repository_unreachable", store.error(), "neither WAL nor backups can be stored");
+  state.store = std::move(*store);
+  auto repository = Repository::open(*state.store);
+  if (!repository) return state.add_error("repository_unreadable", repository.error());
+  state.repository = std::move(*repository);
+  auto cluster = current_cluster(*state.repository, state.options.stanza);
+  if (!cluster) return state.add_error("stanza_missing", cluster.error());
+  state.cluster = *cluster;
+}
+
+}  // namespace
+
+Result<> run_check(CheckState& state, const CheckAccess& access) {
+  if (state.options.online) open_server(state, access);
+  open_repository(state, access);
+  if (!state.options.data_directory.empty()) {
+    auto files = read_cluster_files(state.options.data_directory, state.clock);
+    if (files) {
+      state.files = std::move(*files);
+    } else {
+      state.add_error("data_directory_unreadable", files.error());
+    }
+  }
+  for (const Examiner& examiner : check_examiners()) {
+    TRY(state.cancel.check());
+    log_detail("check {}", examiner.name);
+    auto examined = examiner.examine(state);
+    if (examined) continue;
+    if (examined.error().code() == Errc::kCancelled) return examined;
+    state.add_error(std::string(examiner.name) + "_failed", examined.error());
+  }
+  return {};
+}
+
+}  // namespace pgark

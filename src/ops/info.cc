@@ -1,0 +1,133 @@
+#include "ops/info.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pg/wal.h"
+#include "repo/manifest.h"
+
+namespace pgark {
+namespace {
+
+/// Whether an error is about one object's bytes, so that the rest can still be shown.
+bool is_damage(const Error& error) { return error.code() == Errc::kCorrupt || error.code() == Errc::kUnsupported; }
+
+Result<InfoCluster> cluster_info(const Repository& repository, const std::string& stanza, const ClusterRecord& record) {
+  InfoCluster cluster{.record = record, .wal = {}, .gaps = {}};
+  TRY_ASSIGN(const auto names, list_wal_segments(repository, stanza, record.number, std::nullopt));
+  cluster.wal = wal_ranges(names, record.wal_segment_bytes);
+  cluster.gaps = wal_gaps(cluster.wal, record.wal_segment_bytes);
+  return cluster;
+}
+
+std::string describe_bad_blocks(const FileEntry& file) {
+  constexpr size_t kShownMax = 20;
+  std::string text = file.path + ": blocks ";
+  for (size_t i = 0; i < file.bad_blocks.size() && i < kShownMax; ++i) {
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", file.bad_blocks[i]);
+  }
+  if (file.bad_blocks.size() > kShownMax) text += fmt::format(" and {} more", file.bad_blocks.size() - kShownMax);
+  return text;
+}
+
+bool is_tablespace_link(const std::string& path) { return path.starts_with("pg_tblspc/"); }
+
+}  // namespace
+
+std::string_view stanza_status_name(StanzaStatus status) {
+  switch (status) {
+    case StanzaStatus::kOk:
+      return "ok";
+    case StanzaStatus::kMissing:
+      return "missing";
+    case StanzaStatus::kNoBackups:
+      return "no_backups";
+    case StanzaStatus::kDamaged:
+      return "damaged";
+  }
+  return "damaged";
+}
+
+std::vector<WalGap> wal_gaps(const std::vector<WalRange>& ranges, uint32_t wal_segment_bytes) {
+  std::vector<WalGap> gaps;
+  for (size_t i = 1; i < ranges.size(); ++i) {
+    const auto before = pg::parse_segment_name(ranges[i - 1].last, wal_segment_bytes);
+    const auto after = pg::parse_segment_name(ranges[i].first, wal_segment_bytes);
+    if (!before || !after || before->timeline != after->timeline || after->number <= before->number + 1) continue;
+    const pg::WalSegment last{after->timeline, after->number - 1};
+    gaps.push_back({before->timeline, pg::segment_name(before->next(), wal_segment_bytes),
+                    pg::segment_name(last, wal_segment_bytes), after->number - before->number - 1});
+  }
+  return gaps;
+}
+
+Result<std::vector<std::string>> list_stanzas(const Repository& repository) {
+  std::vector<std::string> stanzas;
+  // One key of each top directory, then straight on to the next: '0' is the character after '/'.
+  ListRequest request{.prefix = "", .after = "", .limit = 1};
+  for (;;) {
+    TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list stanzas");
+    if (page.objects.empty()) break;
+    const std::string& key = page.objects.front().key.value;
+    const size_t slash = key.find('/');
+    if (slash == std::string::npos) {
+      request.after = key;
+      continue;
+    }
+    stanzas.push_back(key.substr(0, slash));
+    request.after = stanzas.back() + "0";
+  }
+  std::sort(stanzas.begin(), stanzas.end());
+  return stanzas;
+}
+
+Result<InfoStanza> stanza_info(const Repository& repository, const std::string& stanza) {
+  InfoStanza info;
+  info.name = stanza;
+  auto records = list_clusters(repository, stanza);
+  if (records) {
+    for (const ClusterRecord& record : *records) {
+      TRY_ASSIGN(InfoCluster cluster, cluster_info(repository, stanza, record));
+      info.clusters.push_back(std::move(cluster));
+    }
+  } else if (is_damage(records.error())) {
+    info.errors.push_back(records.error());
+  } else {
+    return Error(std::move(records).error());
+  }
+  TRY_ASSIGN(info.backups, list_backups(repository, stanza));
+
+  const auto unreadable = [](const ListedBackup& backup) { return backup.error.has_value(); };
+  const bool damaged = !info.errors.empty() || std::any_of(info.backups.begin(), info.backups.end(), unreadable);
+  if (damaged) {
+    info.status = StanzaStatus::kDamaged;
+  } else if (info.clusters.empty() && info.backups.empty()) {
+    info.status = StanzaStatus::kMissing;
+  } else if (info.backups.empty()) {
+    info.status = StanzaStatus::kNoBackups;
+  }
+  return info;
+}
+
+Result<InfoBackupDetail> backup_detail(const Repository& repository, const std::string& stanza,
+                                       const std::string& label) {
+  InfoBackupDetail detail;
+  TRY_ASSIGN(detail.meta, read_backup(repository, stanza, label));
+  TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label));
+  for (size_t i = 0; i < manifest.chunk_count(); ++i) {
+    TRY_ASSIGN(const FileChunk chunk, manifest.chunk(i));
+    for (const FileEntry& file : chunk.files) {
+      if (file.kind == EntryKind::kSymlink && !is_tablespace_link(file.path)) {
+        detail.links.push_back({file.path, file.link_target});
+      }
+      if (!file.bad_blocks.empty()) detail.bad_files.push_back(describe_bad_blocks(file));
+    }
+  }
+  const auto by_path = [](const InfoLink& a, const InfoLink& b) { return a.path < b.path; };
+  std::sort(detail.links.begin(), detail.links.end(), by_path);
+  std::sort(detail.bad_files.begin(), detail.bad_files.end());
+  return detail;
+}
+
+}  // namespace pgark
