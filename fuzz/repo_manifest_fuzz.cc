@@ -1,5 +1,5 @@
-// Feeds arbitrary bytes, under valid seals, to the decoders of manifests and packs: a repository may be written by another
-// program, or by someone who wants restore to write outside its directory.
+// Feeds arbitrary bytes, under valid seals, to the decoders of manifests and packs: a repository may be written by
+// another program, or by someone who wants restore to write outside its directory.
 #include "repo/manifest.h"
 #include "store/memory_store.h"
 

@@ -216,7 +216,7 @@ Result<BackupMeta> read_backup(const Repository& repository, const std::string& 
                  "list annotations of backup " + label);
   for (const unsigned number : numbers) {
     const std::string context = fmt::format("read annotation {} of backup {}", number, label);
-    TRY_ASSIGN_CTX(const std::string document, read_stored_document(repository, annotation_key(stanza, label, number)),
+    TRY_ASSIGN_CTX(const std::string document, read_record(repository, annotation_key(stanza, label, number)),
                    context);
     TRY_ASSIGN_CTX(const auto changes, decode_changes(document), context);
     apply_changes(changes, read->annotations);
@@ -245,7 +245,7 @@ Result<> annotate_backup(const Repository& repository, const std::string& stanza
   const unsigned first = numbers.empty() ? 1 : numbers.back() + 1;
   // Another annotate may take the number at the same moment; the later number then wins, as the later command should.
   for (unsigned number = first; number < first + kAnnotateAttemptsMax; ++number) {
-    auto written = write_stored_file(repository, annotation_key(stanza, label, number), {}, document);
+    auto written = write_record(repository, annotation_key(stanza, label, number), document);
     if (written.has_value()) return {};
     if (written.error().code() != Errc::kAlreadyExists)
       return Error(std::move(written).error()).with_context("annotate backup " + label);
