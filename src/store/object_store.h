@@ -36,9 +36,9 @@ struct ObjectInfo {
 
 /// What to list: keys that begin with `prefix` and sort after `after`, in byte order, at most `limit`.
 struct ListRequest {
-  std::string prefix;   // Any string, "" for everything; need not end at a slash.
-  std::string after;    // Exclusive; "" to begin.
-  size_t limit = 1000;  // At least 1.
+  std::string prefix{};  // Any string, "" for everything; need not end at a slash.
+  std::string after{};   // Exclusive; "" to begin.
+  size_t limit = 1000;   // At least 1.
 };
 
 struct ListPage {

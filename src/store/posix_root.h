@@ -1,0 +1,132 @@
+// The directory a posix store lives in: the names below it, what its errors say, and when its directories are durable.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/file.h"
+#include "core/thread_annotations.h"
+#include "store/object_store.h"
+
+namespace pgark {
+
+/// What a posix store has just done, for tests that prove an order: nothing is told of reads.
+enum class PosixEvent : unsigned char { kMakeDirectory, kSyncFile, kPublish, kSyncDirectory, kRemove };
+
+struct PosixOptions {
+  std::string label = "repo1";
+  mode_t file_mode = 0640;  // Set exactly, whatever the umask.
+  mode_t directory_mode = 0750;
+  bool create_root = false;                  // Make the root directory if it is missing; otherwise that is an error.
+  uint64_t drop_cache_bytes_min = 8u << 20;  // Objects this large leave the page cache when committed; 0: none does.
+  bool use_rename_no_replace = true;         // False: publish with link(2) from the start, as NFS needs it.
+  std::function<void(PosixEvent, const std::string& path)> observer;  // Called from any thread; "" is the root.
+};
+
+/// An entry of a directory that belongs to the store.
+struct DirectoryEntry {
+  std::string name;
+  bool is_directory = false;
+  bool is_temporary = false;
+  auto operator<=>(const DirectoryEntry&) const = default;
+};
+
+/// Paths are relative to the root, without a slash at either end; "" is the root itself. Safe to use from several
+/// threads.
+class PosixRoot {
+ public:
+  /// Errors: kPermission if `path` does not exist or cannot be used, so that a repository that is not mounted is never
+  ///         taken for an empty one.
+  static Result<std::unique_ptr<PosixRoot>> open(std::string path, PosixOptions options);
+
+  const PosixOptions& options() const { return options_; }
+  const std::string& path() const { return path_; }
+  std::string describe() const { return options_.label + " at " + path_; }
+  int fd() const { return root_.fd(); }
+  std::string absolute(std::string_view relative) const;
+
+  /// The directory opened is still the one its path names: neither removed, nor unmounted, nor mounted over.
+  /// Errors: kPermission.
+  Result<> check(std::string_view operation, const std::string& object) const;
+
+  /// Error of a system call about `object`: never kNotFound, since a name missing where it must exist proves nothing.
+  Error fail(int errno_value, std::string_view operation, const std::string& object) const;
+  Error fail(Errc code, std::string_view operation, const std::string& object, std::string_view cause) const;
+
+  /// Open a directory; a closed File if it does not exist.
+  Result<File> open_directory(const std::string& directory, std::string_view operation) const;
+  /// Make a directory and its parents where they are missing.
+  /// Errors: kInvalid if part of the path is an object.
+  Result<> make_directory(const std::string& directory, std::string_view operation);
+  /// Remove the directory and its parents as long as they are empty; failure to do so is of no consequence.
+  void remove_empty_directories(std::string directory);
+  /// The objects, temporaries and directories in a directory, in no order; nothing if it does not exist.
+  Result<std::vector<DirectoryEntry>> read_directory(const std::string& directory, std::string_view operation) const;
+
+  /// Make the entries of `directory` durable. Calls of several threads for one directory share an fsync.
+  Result<> sync_entries(const std::string& directory, const File& opened);
+  /// The same, and the entries that lead to it from the root: what an object in it needs to survive a loss of power.
+  Result<> sync_directory(const std::string& directory, const File& opened);
+
+  void observe(PosixEvent event, const std::string& path) const {
+    if (options_.observer) options_.observer(event, path);
+  }
+
+ private:
+  /// Which directory a path named: a removed one that was made again is another.
+  struct Identity {
+    uint64_t inode = 0;
+    int64_t born_ns = 0;
+    bool operator==(const Identity&) const = default;
+  };
+  /// Threads that wait for one fsync. Tickets count calls; `done` is the last call covered by a finished fsync.
+  struct FailedSync {
+    uint64_t first_ticket = 0;
+    uint64_t last_ticket = 0;
+    Error error;
+  };
+  struct SharedSync {
+    uint64_t last_ticket = 0;
+    uint64_t done = 0;
+    bool running = false;
+    size_t users = 0;
+    std::vector<FailedSync> failed;  // Kept until the last thread has left, since some may not have woken yet.
+  };
+
+  PosixRoot(File root, std::string path, PosixOptions options, dev_t device, ino_t inode)
+      : root_(std::move(root)), path_(std::move(path)), options_(std::move(options)), device_(device), inode_(inode) {}
+
+  Result<> sync_parents(const std::string& directory, const File& opened);
+  static Identity identity_of(const File& opened);
+  Error root_error(std::string_view cause) const;
+
+  File root_;
+  const std::string path_;
+  const PosixOptions options_;
+  const dev_t device_;
+  const ino_t inode_;
+
+  Mutex mu_;
+  CondVar synced_;
+  std::map<std::string, SharedSync> syncs_ GUARDED_BY(mu_);
+  // Directories whose own entry, and those of all their parents, this process knows to be durable.
+  std::map<std::string, Identity> durable_ GUARDED_BY(mu_);
+};
+
+/// The path above the last component; "" if there is one component only.
+std::string directory_of(const std::string& path);
+/// The last component.
+std::string name_of(const std::string& path);
+
+/// Time of the last write, as ObjectInfo has it.
+Timestamp modified_of(const struct stat& status);
+
+/// "user postgres (uid 26)": whom the system sees, for hints about permissions.
+std::string effective_user();
+
+}  // namespace pgark

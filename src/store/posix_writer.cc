@@ -1,0 +1,156 @@
+// One object on its way into a posix store.
+#include "store/posix_writer.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+namespace pgark {
+namespace {
+
+// The kernel is told to write back this much at a time, so that commit's fsync finds little left to do.
+constexpr uint64_t kWriteBackBytes = 8u << 20;
+constexpr int kRaceRetriesMax = 1000;
+
+}  // namespace
+
+Result<> check_name_free(PosixRoot& root, const ObjectKey& key, const File& directory) {
+  struct stat status {};
+  if (::fstatat(directory.fd(), name_of(key.value).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return {};
+    return root.fail(errno, "create object", key.value);
+  }
+  if (S_ISDIR(status.st_mode))
+    return root.fail(Errc::kInvalid, "create object", key.value, "the name is a directory of other objects");
+  // Its writer may have died between the rename and the fsync of the directory: see the contract, "Durable".
+  TRY_CTX(root.sync_directory(directory_of(key.value), directory),
+          fmt::format("make durable the existing object '{}'", key.value));
+  return root.fail(Errc::kAlreadyExists, "create object", key.value, "the name is taken");
+}
+
+Result<std::unique_ptr<ObjectWriter>> PosixWriter::create(PosixRoot& root, const ObjectKey& key) {
+  TRY(root.check("create object", key.value));
+  const std::string directory = directory_of(key.value);
+  for (int attempt = 0; attempt < kRaceRetriesMax; ++attempt) {
+    TRY_ASSIGN(File opened, root.open_directory(directory, "create object"));
+    if (!opened.is_open()) {
+      TRY_CTX(root.make_directory(directory, "make directory"), fmt::format("create object '{}'", key.value));
+      continue;
+    }
+    TRY(check_name_free(root, key, opened));
+    std::string temporary = fmt::format(".tmp-{}-{:016x}", ::getpid(), random_seed());
+    const int fd = ::openat(opened.fd(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                            root.options().file_mode);
+    // The directory was empty, and somebody tidied it away since it was opened: make it again.
+    if (fd < 0 && (errno == ENOENT || errno == EEXIST || errno == EINTR)) continue;
+    if (fd < 0) return root.fail(errno, "create object", key.value);
+    File file = File::adopt(fd, root.absolute(directory.empty() ? temporary : directory + "/" + temporary));
+    std::unique_ptr<PosixWriter> writer(
+        new PosixWriter(root, key, directory, std::move(opened), std::move(file), std::move(temporary)));
+    // Tells remove_stale_temporaries() that the writer lives. Where locks are not to be had, age alone decides.
+    static_cast<void>(::flock(fd, LOCK_EX | LOCK_NB));
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) return root.fail(errno, "create object", key.value);
+    const mode_t mode = root.options().file_mode;
+    if ((status.st_mode & 07777) != mode && ::fchmod(fd, mode) != 0)
+      return root.fail(errno, "create object", key.value);
+    return std::unique_ptr<ObjectWriter>(std::move(writer));
+  }
+  return root.fail(Errc::kTransient, "create object", key.value, "its directory is removed again and again");
+}
+
+PosixWriter::~PosixWriter() {
+  if (temporary_.empty()) return;
+  ::unlinkat(opened_directory_.fd(), temporary_.c_str(), 0);
+  root_.remove_empty_directories(directory_);
+}
+
+Result<> PosixWriter::append(Bytes data) {
+  if (failure_.has_value()) return *failure_;
+  while (!data.empty()) {
+    const ssize_t n = ::write(file_.fd(), data.data(), data.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      failure_ = root_.fail(errno, "write object", key_.value);
+      return *failure_;
+    }
+    bytes_ += static_cast<uint64_t>(n);
+    data = data.subspan(static_cast<size_t>(n));
+  }
+  if (bytes_ - write_back_from_ >= kWriteBackBytes) {
+    // Only a head start: file systems that know no such call do all the work in commit().
+    static_cast<void>(::sync_file_range(file_.fd(), static_cast<off_t>(write_back_from_),
+                                        static_cast<off_t>(bytes_ - write_back_from_), SYNC_FILE_RANGE_WRITE));
+    write_back_from_ = bytes_;
+  }
+  return {};
+}
+
+Result<ObjectInfo> PosixWriter::commit() && {
+  if (failure_.has_value()) return *failure_;
+  if (::fdatasync(file_.fd()) != 0) return root_.fail(errno, "fsync object", key_.value);
+  root_.observe(PosixEvent::kSyncFile, key_.value);
+  struct stat status {};
+  if (::fstat(file_.fd(), &status) != 0) return root_.fail(errno, "commit object", key_.value);
+  if (static_cast<uint64_t>(status.st_size) != bytes_)
+    return root_.fail(Errc::kInternal, "commit object", key_.value,
+                      fmt::format("{} bytes were written and the file holds {}", bytes_, status.st_size));
+  TRY(publish());
+  root_.observe(PosixEvent::kPublish, key_.value);
+  if (auto synced = root_.sync_directory(directory_, opened_directory_); !synced.has_value())
+    return std::move(synced)
+        .error()
+        .with_code(Errc::kOutcomeUnknown)
+        .with_context("commit object '" + key_.value + "'");
+  // A backup passes over the whole database once: it must not push what the server uses out of memory.
+  const uint64_t drop_min = root_.options().drop_cache_bytes_min;
+  if (drop_min > 0 && bytes_ >= drop_min) static_cast<void>(::posix_fadvise(file_.fd(), 0, 0, POSIX_FADV_DONTNEED));
+  return ObjectInfo{key_, bytes_, modified_of(status)};
+}
+
+Result<> PosixWriter::publish() {
+  const int directory = opened_directory_.fd();
+  if (!root_.options().use_rename_no_replace) return publish_by_link();
+  if (::renameat2(directory, temporary_.c_str(), directory, name_.c_str(), RENAME_NOREPLACE) == 0) {
+    temporary_.clear();
+    return {};
+  }
+  if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return publish_by_link();
+  if (errno != EEXIST) return root_.fail(errno, "commit object", key_.value);
+  TRY(check_name_free(root_, key_, opened_directory_));
+  // Free again: it was removed in this instant. To the caller the other writer was first.
+  return root_.fail(Errc::kAlreadyExists, "commit object", key_.value, "the name was taken");
+}
+
+Result<> PosixWriter::publish_by_link() {
+  const int directory = opened_directory_.fd();
+  if (::linkat(directory, temporary_.c_str(), directory, name_.c_str(), 0) != 0) {
+    const int failure = errno;
+    if (failure == EPERM || failure == EOPNOTSUPP || failure == ENOSYS || failure == EMLINK)
+      return root_
+          .fail(Errc::kUnsupported, "commit object", key_.value,
+                "the file system has neither hard links nor a rename that cannot overwrite")
+          .with_hint("put the repository on a file system of Linux (ext4, XFS, Btrfs, ZFS) or on NFS");
+    if (failure != EEXIST) return root_.fail(failure, "commit object", key_.value);
+    // NFS repeats a request whose answer was lost, and then finds its own link in the way.
+    struct stat ours {};
+    struct stat theirs {};
+    const bool is_ours = ::fstat(file_.fd(), &ours) == 0 &&
+                         ::fstatat(directory, name_.c_str(), &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
+                         ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+    if (!is_ours) {
+      TRY(check_name_free(root_, key_, opened_directory_));
+      return root_.fail(Errc::kAlreadyExists, "commit object", key_.value, "the name was taken");
+    }
+  }
+  // Left behind, the second name would be swept up as stale later.
+  ::unlinkat(directory, temporary_.c_str(), 0);
+  temporary_.clear();
+  return {};
+}
+
+}  // namespace pgark

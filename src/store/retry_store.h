@@ -1,0 +1,68 @@
+// A decorator that tries again what can pass.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "core/cancel.h"
+#include "core/thread_annotations.h"
+#include "store/object_store.h"
+
+namespace pgark {
+
+struct RetryPolicy {
+  unsigned attempts_max = 5;  // Of one call, the first included; at least 1.
+  std::chrono::milliseconds delay_first{100};
+  std::chrono::milliseconds delay_max{10'000};
+  size_t replay_bytes_max = 17u << 20;  // A writer keeps this much to send it again: a whole 16 MiB segment.
+  const CancelToken* cancel = nullptr;  // Ends waiting with kCancelled.
+};
+
+/// Tries again after kTransient, with exponential delays: the k-th is between half and all of delay_first * 2^(k-1),
+/// and at most delay_max. Other errors pass at once, but for kOutcomeUnknown:
+/// - remove() is tried again; it then returns true if an attempt that may have worked was ours.
+/// - commit() looks: the object is there with length and hash of what was appended: ok (and durable, which it asks the
+///   store again); there and different: kAlreadyExists; absent: written again.
+/// A writer sends an object again, after a failed append or commit, while it is no larger than `replay_bytes_max`, of
+/// which it keeps a copy. Beyond that a failure of append is the caller's: the object as a whole must be made again.
+/// Two writers of one name with the same bytes may both be told ok if an outcome was unknown. Where exactly one must
+/// win (a lease), the bytes must name their writer.
+class RetryStore final : public ObjectStore {
+ public:
+  /// `clock` must outlive the store; `seed` is of the jitter.
+  RetryStore(std::unique_ptr<ObjectStore> inner, RetryPolicy policy, Clock& clock, uint64_t seed);
+  ~RetryStore() override;
+
+  StoreCaps caps() const override { return inner_->caps(); }
+  std::string describe() const override { return inner_->describe(); }
+  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override;
+  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override;
+  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override;
+  Result<ListPage> list(const ListRequest& request) override;
+  Result<bool> remove(const ObjectKey& key) override;
+
+  /// Attempts after the first, of all calls so far.
+  uint64_t retries();
+
+ private:
+  class Writer;
+  friend class Writer;
+
+  /// Counts the attempts of one call.
+  struct Attempts {
+    unsigned made = 1;
+  };
+  /// Whether `error` allows another attempt: waits if so, returns the error to report if not.
+  Result<> wait_to_retry(Attempts& attempts, Error error);
+  /// Whether the object is what was written. Errors: kNotFound if it is absent.
+  Result<bool> holds(const ObjectKey& key, uint64_t bytes, uint64_t hash, ObjectInfo& info);
+
+  const std::unique_ptr<ObjectStore> inner_;
+  const RetryPolicy policy_;
+  Clock& clock_;
+  Mutex mu_;
+  Rng rng_ GUARDED_BY(mu_);
+  uint64_t retries_ GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace pgark
