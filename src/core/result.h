@@ -32,6 +32,17 @@ std::string_view errc_name(Errc code);
 class [[nodiscard]] Error {
  public:
   Error(Errc code, std::string message) : code_(code), message_(std::move(message)) {}
+  Error(const Error&) = default;
+  Error(Error&&) noexcept = default;
+  Error& operator=(const Error&) = default;
+  /// Safe to itself, so that `error = std::move(error).with_hint(...)` keeps the text.
+  Error& operator=(Error&& other) noexcept {
+    if (this == &other) return *this;
+    code_ = other.code_;
+    message_ = std::move(other.message_);
+    hints_ = std::move(other.hints_);
+    return *this;
+  }
 
   Errc code() const { return code_; }
   const std::string& message() const { return message_; }

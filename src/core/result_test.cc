@@ -32,5 +32,11 @@ TEST(Result, ErrnoErrorsChooseTheCodeTheCallerActsOn) {
   EXPECT_EQ(errno_error(EACCES, "open 'x'").message(), "open 'x': Permission denied");
 }
 
+TEST(Error, KeepsItsTextWhenAssignedFromItself) {
+  Error error(Errc::kInvalid, "open file: refused");
+  error = std::move(error).with_context("read main").with_hint("look");
+  EXPECT_EQ(error.to_string(), "read main: open file: refused\nHINT: look");
+}
+
 }  // namespace
 }  // namespace pgark
