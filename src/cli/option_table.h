@@ -89,25 +89,26 @@ enum class OptionState : unsigned char {
 enum class OptionGroup : unsigned char { kCommand, kGeneral, kLog, kRepository, kStanza };
 
 struct OptionSpec {
-  std::string_view name;  // Without the index: repo-path is written repo1-path. See also option_display_name().
+  std::string_view name = {};  // Without the index: repo-path is written repo1-path. See also option_full_name().
   OptionType type = OptionType::kString;
-  CommandSet commands;
+  CommandSet commands = {};
   OptionGroup group = OptionGroup::kCommand;
   OptionFamily family = OptionFamily::kNone;
   OptionSource source = OptionSource::kAnywhere;
-  std::string_view value_default;  // As it would be written; empty: none.
-  std::string_view default_note;   // What help prints where the default is computed.
-  std::string_view allowed;        // kEnum: "none|lz4|zst".
-  int64_t min = 0;                 // kInteger: value; kSize: bytes; kTime: milliseconds. Both 0: no bounds.
+  std::string_view value_default = {};  // As it would be written; empty: none.
+  std::string_view default_note = {};   // What help prints where the default is computed.
+  std::string_view allowed = {};        // kEnum: "none|lz4|zst".
+  int64_t min = 0;                      // kInteger: value; kSize: bytes; kTime: milliseconds. Both 0: no bounds.
   int64_t max = 0;
-  CommandSet required;
+  CommandSet required = {};
   bool secret = false;    // Value is never printed or logged.
   bool internal = false;  // Not shown by help.
   OptionState state = OptionState::kActive;
-  std::string_view harmless;     // kIgnored, kRefused: values ("n", "none|off") that change nothing, accepted silently.
-  std::string_view state_note;   // kIgnored: why; kRefused: what to do instead.
-  std::string_view summary;      // One line, lower case, no full stop.
-  std::string_view description;  // More, in sentences; may be empty.
+  std::string_view harmless =
+      {};  // kIgnored, kRefused: values ("n", "none|off") that change nothing, accepted silently.
+  std::string_view state_note = {};   // kIgnored: why; kRefused: what to do instead.
+  std::string_view summary = {};      // One line, lower case, no full stop.
+  std::string_view description = {};  // More, in sentences; may be empty.
 };
 
 /// A value of an enumeration that pgBackRest has and pgark does not (yet), with what to do instead.

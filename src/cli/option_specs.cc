@@ -1,0 +1,508 @@
+// The content of the table: every command and option, with pgBackRest's names, units and meanings.
+#include <algorithm>
+
+#include "cli/option_table.h"
+
+namespace pgark {
+namespace {
+
+using enum Command;
+using enum OptionType;
+using enum OptionGroup;
+using enum OptionFamily;
+
+// Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
+constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchivePush | kBackup | kCheck | kInfo | kRepoGet |
+                                 kRepoLs | kRestore | kStanzaCreate | kStanzaDelete;
+constexpr CommandSet kWork = kWithRepo | kStart | kStop;
+constexpr CommandSet kEvery = kWork | kHelp | kVersion;
+constexpr CommandSet kWithServer = kBackup | kCheck | kStanzaCreate | kStanzaDelete;
+constexpr CommandSet kWithDataDirectory = kWithServer | kArchiveGet | kArchivePush | kRestore;
+constexpr CommandSet kArchiving = kArchiveGet | kArchivePush;
+
+constexpr int64_t kSecond = 1000;
+constexpr int64_t kDay = 86400 * kSecond;
+
+constexpr CommandSpec kCommands[] = {
+    {kAnnotate, "annotate", "Add, change or remove annotations of a backup",
+     "Annotations are key/value pairs that `info` shows with a backup. Give the backup with --set and each pair with "
+     "--annotation=KEY=VALUE; an empty value removes the key.",
+     "", 0, 0, true, true, false},
+    {kArchiveGet, "archive-get", "Fetch a WAL segment or timeline history file from the repository",
+     "Meant for PostgreSQL's restore_command, which `restore` sets up:\n\n"
+     "  restore_command = 'pgark --stanza=main archive-get %f \"%p\"'\n\n"
+     "Exits with 0 when the file is in place, with 1 when the repository was searched and does not hold it, and above "
+     "125 "
+     "for every other failure, so that recovery stops instead of ending early.",
+     "WAL-FILE DESTINATION", 2, 2, true, true, false},
+    {kArchivePush, "archive-push", "Store a WAL segment in the repository",
+     "Meant for PostgreSQL's archive_command:\n\n"
+     "  archive_command = 'pgark --stanza=main archive-push %p'\n\n"
+     "Success means that the segment is durable in the repository. The same segment again is success; other content "
+     "under a name that exists is an error, and the first stays. A relative path is taken from pg1-path.",
+     "WAL-PATH", 1, 1, true, true, false},
+    {kBackup, "backup", "Back up the cluster",
+     "Copies the data directory and tablespaces of a running cluster, waits until the WAL the copy needs is in the "
+     "repository, and only then makes the backup visible. A backup that `info` lists can be restored.",
+     "", 0, 0, true, true, false},
+    {kCheck, "check", "Check configuration, archiving and the repository",
+     "Switches to a new WAL segment and waits until it has arrived in the repository, after checking that the "
+     "repository belongs to this cluster. Exits with 1 when it found problems.",
+     "", 0, 0, true, false, false},
+    {kHelp, "help", "Explain commands and options",
+     "`pgark help` lists the commands, `pgark help COMMAND` its options, `pgark help COMMAND OPTION` one of them.",
+     "[COMMAND [OPTION]]", 0, 2, false, false, true},
+    {kInfo, "info", "List backups and the WAL that is there",
+     "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set.", "", 0, 0, false,
+     false, true},
+    {kRepoGet, "repo-get", "Print one object of the repository",
+     "Writes the bytes of an object to standard output as they are stored. The name is the one `repo-ls` shows.",
+     "NAME", 1, 1, false, false, true},
+    {kRepoLs, "repo-ls", "List objects of the repository",
+     "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
+    {kRestore, "restore", "Restore the cluster, also to a moment in its past",
+     "Copies a backup into an empty pg1-path and sets up recovery, so that starting PostgreSQL replays WAL to the "
+     "target. "
+     "The target is checked against the WAL in the repository before a byte is copied.",
+     "", 0, 0, true, false, false},
+    {kStanzaCreate, "stanza-create", "Create a stanza in the repository",
+     "Records which cluster the stanza is (system identifier, version, WAL segment size). To run once, before "
+     "archiving "
+     "begins. Running it again changes nothing.",
+     "", 0, 0, true, true, false},
+    {kStanzaDelete, "stanza-delete", "Delete a stanza with all its backups and WAL",
+     "Needs `pgark --stanza=NAME stop` first, and refuses while PostgreSQL runs unless --force is given.", "", 0, 0,
+     true, false, false},
+    {kStart, "start", "Allow pgark to run again after stop",
+     "Removes the stop file of the stanza, or the one for all stanzas when none is given.", "", 0, 0, false, false,
+     false},
+    {kStop, "stop", "Keep pgark from running on this machine",
+     "New backups, archiving and other changes are refused for the stanza, or for all without --stanza, until `start`. "
+     "What runs is left to finish, unless --force ends it.",
+     "", 0, 0, false, false, false},
+    {kVersion, "version", "Print the version", "", "", 0, 0, false, false, true},
+};
+static_assert(std::size(kCommands) == kCommandCount);
+
+constexpr OptionSpec ignored(std::string_view name, CommandSet commands, std::string_view note,
+                             OptionFamily family = kNone, std::string_view harmless = "") {
+  return {.name = name,
+          .type = kString,
+          .commands = commands,
+          .group = family == kRepo ? kRepository
+                   : family == kPg ? kStanza
+                                   : kGeneral,
+          .family = family,
+          .state = OptionState::kIgnored,
+          .harmless = harmless,
+          .state_note = note};
+}
+
+/// A boolean of pgBackRest, which a command line may hold without a value.
+constexpr OptionSpec ignored_flag(std::string_view name, CommandSet commands, std::string_view note,
+                                  OptionFamily family = kNone, std::string_view harmless = "") {
+  OptionSpec spec = ignored(name, commands, note, family, harmless);
+  spec.type = kBoolean;
+  return spec;
+}
+
+constexpr OptionSpec ignored_secret(std::string_view name, CommandSet commands, std::string_view note,
+                                    OptionFamily family) {
+  OptionSpec spec = ignored(name, commands, note, family);
+  spec.secret = true;
+  return spec;
+}
+
+constexpr OptionSpec refused(std::string_view name, CommandSet commands, std::string_view note,
+                             OptionFamily family = kNone, std::string_view harmless = "") {
+  OptionSpec spec = ignored(name, commands, note, family, harmless);
+  spec.state = OptionState::kRefused;
+  return spec;
+}
+
+constexpr OptionSpec log_level(std::string_view name, std::string_view value, std::string_view summary) {
+  return {.name = name,
+          .type = kEnum,
+          .commands = kWork,
+          .group = kLog,
+          .value_default = value,
+          .allowed = "off|error|warn|info|detail|debug|trace",
+          .summary = summary};
+}
+
+constexpr std::string_view kNoSync = "archiving is synchronous in this version, which is the safer of the two";
+constexpr std::string_view kNoRemote = "only meant for hosts reached over the network, which this version does not use";
+constexpr std::string_view kNoCloud = "only meant for repositories in object stores, which this version does not use";
+constexpr std::string_view kNoExpire = "expire is not provided in this version yet: nothing is deleted";
+constexpr std::string_view kOwnFormat = "pgark's format always bundles small files and stores blocks";
+constexpr std::string_view kNoServer = "pgark runs no TLS server";
+
+constexpr OptionSpec refused_flag(std::string_view name, CommandSet commands, std::string_view note,
+                                  OptionFamily family = kNone, std::string_view harmless = "") {
+  OptionSpec spec = refused(name, commands, note, family, harmless);
+  spec.type = kBoolean;
+  return spec;
+}
+
+// clang-format off
+constexpr OptionSpec kOptions[] = {
+    // -- Commands' own.
+    {.name = "annotation", .type = kMap, .commands = kAnnotate | kBackup, .source = OptionSource::kCommandLine,
+     .required = kAnnotate,
+     .summary = "key/value pair to attach to the backup",
+     .description = "Repeat the option for several pairs. With annotate, an empty value removes the key."},
+    {.name = "archive-check", .type = kBoolean, .commands = kBackup, .value_default = "y",
+     .summary = "wait until the WAL of the backup is in the repository",
+     .description = "Without the check, a backup may be listed whose WAL never arrived, and which therefore cannot be "
+                    "restored. Leave it on."},
+    {.name = "archive-mode", .type = kEnum, .commands = kRestore, .value_default = "preserve", .allowed = "off|preserve",
+     .summary = "archiving of the restored cluster",
+     .description = "off sets archive_mode=off, so that a copy never archives into the stanza of its original. preserve "
+                    "keeps the settings of the backup."},
+    {.name = "archive-mode-check", .type = kBoolean, .commands = kBackup | kCheck | kArchivePush, .value_default = "y",
+     .summary = "check PostgreSQL's archive_mode",
+     .description = "With n, archive_mode=always is not refused. It lets a standby push the same WAL as its primary."},
+    {.name = "archive-timeout", .type = kTime, .commands = kBackup | kCheck | kArchiveGet | kArchivePush,
+     .value_default = "60", .min = 100, .max = kDay,
+     .summary = "how long to wait for a WAL segment to reach the repository"},
+    {.name = "checksum-page", .type = kBoolean, .commands = kBackup, .default_note = "y if the cluster has checksums",
+     .summary = "verify the checksum of every page that is copied",
+     .description = "A page that fails is reported by file and block and recorded in the backup, which is finished all "
+                    "the same. Without checksums in the cluster the option has no effect."},
+    {.name = "delta", .type = kBoolean, .commands = kRestore, .value_default = "n",
+     .summary = "keep files in the data directory that already match the backup",
+     .description = "Not provided in this version: restore into an empty directory."},
+    {.name = "exclude", .type = kList, .commands = kBackup,
+     .summary = "path, relative to the data directory, to leave out of the backup",
+     .description = "Repeatable. A path that ends with a slash leaves out what is in a directory and keeps the directory "
+                    "itself. What PostgreSQL needs in order to start must not be excluded."},
+    {.name = "filter", .type = kString, .commands = kRepoLs, .source = OptionSource::kCommandLine,
+     .summary = "regular expression that listed names have to match"},
+    {.name = "force", .type = kBoolean, .commands = kStop, .source = OptionSource::kCommandLine, .value_default = "n",
+     .summary = "end pgark processes that are running",
+     .description = "Sends SIGTERM to the processes of the stanza that hold a lock on this machine; they stop cleanly."},
+    {.name = "force", .type = kBoolean, .commands = kStanzaDelete, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "delete the stanza even while its cluster is running"},
+    {.name = "force", .type = kBoolean, .commands = kRestore, .source = OptionSource::kCommandLine, .value_default = "n",
+     .summary = "restore over what is in the data directory",
+     .description = "Removes what is there first. Only a directory with a PG_VERSION, or one in which a restore did not "
+                    "end, is cleared, and never while a server runs in it; tablespaces and links only if that directory "
+                    "led to them."},
+    {.name = "ignore-missing", .type = kBoolean, .commands = kRepoGet, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "exit with 1 and no message if the object does not exist"},
+    {.name = "link-all", .type = kBoolean, .commands = kRestore, .value_default = "n",
+     .summary = "restore symbolic links as links",
+     .description = "By default, directories and files that were symbolic links in the cluster are restored inside the "
+                    "data directory."},
+    {.name = "link-map", .type = kMap, .commands = kRestore,
+     .summary = "new destination of a symbolic link: LINK=PATH",
+     .description = "Repeatable. LINK is relative to the data directory: --link-map=pg_wal=/fast/wal. A link that is "
+                    "mapped is restored as a link."},
+    {.name = "markdown", .type = kEnum, .commands = kHelp, .source = OptionSource::kCommandLine,
+     .allowed = "commands|options", .internal = true, .summary = "print a page of the reference as Markdown"},
+    {.name = "output", .type = kEnum, .commands = kEvery, .source = OptionSource::kCommandLine, .value_default = "text",
+     .allowed = "text|json", .summary = "format of the result",
+     .description = "json is for programs: standard output holds one JSON document and nothing else, also after an error. "
+                    "Fields are only ever added."},
+    {.name = "recovery-option", .type = kMap, .commands = kRestore,
+     .summary = "recovery setting of PostgreSQL to write: NAME=VALUE",
+     .description = "Repeatable. Goes to recovery.conf up to PostgreSQL 11 and to postgresql.auto.conf from 12. Settings "
+                    "that pgark writes itself for the target cannot be given."},
+    {.name = "recurse", .type = kBoolean, .commands = kRepoLs, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "list everything below the path"},
+    {.name = "set", .type = kString, .commands = kAnnotate, .source = OptionSource::kCommandLine, .required = kAnnotate,
+     .summary = "label of the backup to annotate"},
+    {.name = "set", .type = kString, .commands = kInfo, .source = OptionSource::kCommandLine,
+     .summary = "label of the backup to show in detail"},
+    {.name = "set", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .value_default = "latest", .summary = "label of the backup to restore",
+     .description = "By default the newest backup that can reach the target."},
+    {.name = "sort", .type = kEnum, .commands = kRepoLs, .source = OptionSource::kCommandLine, .value_default = "asc",
+     .allowed = "asc|desc|none", .summary = "order of the list"},
+    {.name = "start-fast", .type = kBoolean, .commands = kBackup, .value_default = "n",
+     .summary = "ask for an immediate checkpoint, so that the backup starts at once",
+     .description = "Otherwise the backup waits for the next regular checkpoint, up to checkpoint_timeout."},
+    {.name = "tablespace-map", .type = kMap, .commands = kRestore,
+     .summary = "new place of a tablespace: NAME=PATH or OID=PATH", .description = "Repeatable."},
+    {.name = "tablespace-map-all", .type = kPath, .commands = kRestore,
+     .summary = "directory under which every tablespace is restored",
+     .description = "Each in a directory of its name. tablespace-map takes precedence."},
+    {.name = "target", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .summary = "where recovery ends, for the types time, xid, lsn and name",
+     .description = "A time may have a zone offset (2026-11-22 10:15:00+01); without one it is read in the zone of this "
+                    "machine and printed in both."},
+    {.name = "target-action", .type = kEnum, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .value_default = "pause", .allowed = "pause|promote|shutdown",
+     .summary = "what PostgreSQL does once it has reached the target"},
+    {.name = "target-exclusive", .type = kBoolean, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "stop just before the target, not just after it",
+     .description = "For the types time, xid and lsn."},
+    {.name = "target-timeline", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .summary = "timeline to recover along: a number, current or latest"},
+    {.name = "type", .type = kEnum, .commands = kBackup, .source = OptionSource::kCommandLine,
+     .value_default = "full", .allowed = "full",
+     .summary = "kind of backup", .description = "full copies everything."},
+    {.name = "type", .type = kEnum, .commands = kInfo, .source = OptionSource::kCommandLine, .allowed = "full|diff|incr",
+     .summary = "show only backups of this type"},
+    {.name = "type", .type = kEnum, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .value_default = "default",
+     .allowed = "default|immediate|time|xid|lsn|name|standby|preserve|none",
+     .summary = "where recovery ends",
+     .description = "default: at the end of the archived WAL. immediate: as soon as the backup is consistent. time, xid, lsn "
+                    "and name: at --target. standby: never, the cluster follows as a standby. preserve: as settings in "
+                    "the backup say. none: only the WAL found in the data directory is replayed."},
+
+    // -- General.
+    {.name = "cmd", .type = kPath, .commands = kRestore, .group = kGeneral, .default_note = "the running program",
+     .summary = "path of pgark to write into restore_command"},
+    {.name = "compress-level", .type = kInteger, .commands = kBackup | kArchivePush, .group = kGeneral,
+     .default_note = "1", .min = 1, .max = 19,
+     .summary = "compression level",
+     .description = "zst: 1 to 19; lz4: 1 to 12. Higher is smaller and slower."},
+    {.name = "compress-type", .type = kEnum, .commands = kBackup | kArchivePush, .group = kGeneral,
+     .value_default = "zst", .allowed = "none|lz4|zst", .summary = "compression of data and WAL"},
+    {.name = "config", .type = kPath, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
+     .default_note = "/etc/pgark/pgark.conf", .summary = "configuration file",
+     .description = "The default file need not exist; one that is named has to."},
+    {.name = "config-include-path", .type = kPath, .commands = kWork, .group = kGeneral,
+     .source = OptionSource::kCommandLine, .default_note = "/etc/pgark/conf.d",
+     .summary = "directory of further configuration files",
+     .description = "Every file in it that ends with .conf is read after the configuration file, in order of their names. "
+                    "When only --config is given, the default directory is not read."},
+    {.name = "config-path", .type = kPath, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
+     .default_note = "/etc/pgark", .summary = "directory that holds pgark.conf and conf.d"},
+    {.name = "db-timeout", .type = kTime, .commands = kWithServer, .group = kGeneral, .value_default = "1800",
+     .min = 100, .max = 7 * kDay, .summary = "longest time for a query, such as the start of a backup"},
+    {.name = "io-timeout", .type = kTime, .commands = kWithRepo, .group = kGeneral, .value_default = "60", .min = 100,
+     .max = 3600 * kSecond, .summary = "longest time for a connection or a transfer without progress"},
+    {.name = "lock-path", .type = kPath, .commands = kWork, .group = kGeneral, .value_default = "/tmp/pgark",
+     .summary = "directory of lock and stop files",
+     .description = "Has to be the same for every command of a stanza on one machine."},
+    {.name = "process-max", .type = kInteger, .commands = kArchiving | kBackup | kRestore, .group = kGeneral,
+     .default_note = "number of cores, at most 8", .min = 1, .max = 999,
+     .summary = "worker threads that read, compress and transfer"},
+    {.name = "progress", .type = kBoolean, .commands = kBackup | kRestore, .group = kGeneral,
+     .default_note = "y if standard error is a terminal", .summary = "show a progress bar",
+     .description = "Without it, progress is logged at the detail level."},
+    {.name = "spool-path", .type = kPath, .commands = kArchiving, .group = kGeneral,
+     .value_default = "/var/spool/pgark", .summary = "directory for WAL on its way",
+     .description = "Kept for asynchronous archiving, which this version does not provide."},
+    {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
+     .required = kWork - (kInfo | kRepoGet | kRepoLs | kStart | kStop),
+     .summary = "name of the cluster's configuration",
+     .description = "Letters, digits, '.', '_' and '-', not beginning with '.'."},
+
+    // -- Log.
+    log_level("log-level-console", "warn", "least important lines that go to standard output"),
+    log_level("log-level-file", "info", "least important lines that go to the log file"),
+    log_level("log-level-stderr", "off", "least important lines that go to standard error"),
+    {.name = "log-path", .type = kPath, .commands = kWork, .group = kLog, .value_default = "/var/log/pgark",
+     .summary = "directory of log files",
+     .description = "Each command appends to a file of its own, STANZA-COMMAND.log."},
+    {.name = "log-timestamp", .type = kBoolean, .commands = kWork, .group = kLog, .value_default = "y",
+     .summary = "begin log lines with the time"},
+
+    // -- Repository.
+    {.name = "repo", .type = kInteger, .commands = kWithRepo, .group = kRepository, .source = OptionSource::kCommandLine,
+     .value_default = "1", .min = 1, .max = 256, .summary = "number of the repository to use"},
+    {.name = "repo-path", .type = kPath, .commands = kWithRepo, .group = kRepository, .family = kRepo,
+     .value_default = "/var/lib/pgark", .summary = "directory of the repository"},
+    {.name = "repo-type", .type = kEnum, .commands = kWithRepo, .group = kRepository, .family = kRepo,
+     .value_default = "posix", .allowed = "posix", .summary = "kind of storage",
+     .description = "posix: a directory of a local or mounted file system that honours fsync."},
+
+    // -- Stanza.
+    {.name = "pg-database", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .value_default = "postgres", .summary = "database to connect to"},
+    {.name = "pg-path", .type = kPath, .commands = kWithDataDirectory, .group = kStanza, .family = kPg,
+     .required = kBackup | kCheck | kStanzaCreate | kRestore, .summary = "data directory of the cluster"},
+    {.name = "pg-port", .type = kInteger, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .value_default = "5432", .min = 1, .max = 65535, .summary = "port of the server"},
+    {.name = "pg-socket-path", .type = kPath, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "libpq's", .summary = "directory of the server's Unix socket"},
+    {.name = "pg-user", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "the operating system user", .summary = "database user"},
+
+    // -- pgBackRest's that change nothing here.
+    ignored_flag("archive-async", kArchiving, kNoSync, kNone, "n"),
+    ignored("archive-get-queue-max", kArchiveGet, kNoSync),
+    ignored_flag("archive-header-check", kArchivePush, "WAL headers are always checked", kNone, "y"),
+    ignored_flag("archive-missing-retry", kArchiveGet, kNoSync),
+    ignored_flag("backup-full-incr", kBackup, "the WAL of a backup covers what changes while it is copied", kNone, "n"),
+    ignored_flag("beta", kWithRepo, "there are no beta features", kNone, "n"),
+    ignored("buffer-size", kWithRepo, "buffers are sized automatically"),
+    ignored("cmd-ssh", kWithRepo, kNoRemote),
+    ignored_flag("compress", kBackup | kArchivePush, "use compress-type", kNone, "y"),
+    ignored("compress-level-network", kWithRepo, kNoRemote),
+    ignored_flag("delta", kBackup, "changed files are never told by their times alone"),
+    ignored("detail-level", kInfo, "info shows everything"),
+    ignored("exec-id", kWork, "not needed"),
+    ignored_flag("expire-auto", kBackup, kNoExpire, kNone, "n"),
+    ignored("job-retry", kWithRepo, "retries are bounded by io-timeout"),
+    ignored("job-retry-interval", kWithRepo, "retries are bounded by io-timeout"),
+    ignored_flag("log-subprocess", kWithRepo, "pgark works in threads, not in subprocesses", kNone, "n"),
+    ignored("manifest-save-threshold", kBackup, "not needed"),
+    ignored_flag("neutral-umask", kWork, "files are created with 0640 and directories with 0750", kNone, "y"),
+    ignored_flag("page-header-check", kBackup, "page headers are always checked", kNone, "y"),
+    ignored("priority", kWithRepo, "use nice(1)"),
+    ignored("protocol-timeout", kWithRepo, kNoRemote),
+    ignored_flag("resume", kBackup, "an interrupted backup is begun anew in this version", kNone, "n"),
+    ignored_flag("sck-block", kWithRepo, kNoRemote),
+    ignored_flag("sck-keep-alive", kWithRepo, kNoRemote),
+    ignored_flag("stop-auto", kBackup, "a backup of pgark never leaves the cluster in backup mode"),
+    ignored("tcp-keep-alive-count", kWithRepo, kNoRemote),
+    ignored("tcp-keep-alive-idle", kWithRepo, kNoRemote),
+    ignored("tcp-keep-alive-interval", kWithRepo, kNoRemote),
+    ignored("tls-server-address", kWithRepo, kNoServer),
+    ignored("tls-server-auth", kWithRepo, kNoServer),
+    ignored("tls-server-ca-file", kWithRepo, kNoServer),
+    ignored("tls-server-cert-file", kWithRepo, kNoServer),
+    ignored("tls-server-crl-file", kWithRepo, kNoServer),
+    ignored("tls-server-key-file", kWithRepo, kNoServer),
+    ignored("tls-server-port", kWithRepo, kNoServer),
+
+    ignored("repo-azure-account", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-azure-container", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-azure-endpoint", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-azure-key", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-azure-key-type", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-azure-uri-style", kWithRepo, kNoCloud, kRepo),
+    ignored_flag("repo-block", kBackup, kOwnFormat, kRepo),
+    ignored("repo-block-age-map", kBackup, kOwnFormat, kRepo),
+    ignored("repo-block-checksum-size-map", kBackup, kOwnFormat, kRepo),
+    ignored("repo-block-size-map", kBackup, kOwnFormat, kRepo),
+    ignored("repo-block-size-super", kBackup, kOwnFormat, kRepo),
+    ignored("repo-block-size-super-full", kBackup, kOwnFormat, kRepo),
+    ignored_flag("repo-bundle", kBackup, kOwnFormat, kRepo),
+    ignored("repo-bundle-limit", kBackup, kOwnFormat, kRepo),
+    ignored("repo-bundle-size", kBackup, kOwnFormat, kRepo),
+    ignored("repo-gcs-bucket", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-gcs-endpoint", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-gcs-key", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-gcs-key-type", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-gcs-user-project", kWithRepo, kNoCloud, kRepo),
+    ignored_flag("repo-hardlink", kBackup, kOwnFormat, kRepo, "n"),
+    ignored("repo-host-ca-file", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-ca-path", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-cert-file", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-cmd", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-config", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-config-include-path", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-config-path", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-key-file", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-port", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-type", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-host-user", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-retention-archive", kBackup, kNoExpire, kRepo),
+    ignored("repo-retention-archive-type", kBackup, kNoExpire, kRepo),
+    ignored("repo-retention-diff", kBackup, kNoExpire, kRepo),
+    ignored("repo-retention-full", kBackup, kNoExpire, kRepo),
+    ignored("repo-retention-full-type", kBackup, kNoExpire, kRepo),
+    ignored("repo-retention-history", kBackup, kNoExpire, kRepo),
+    ignored("repo-s3-bucket", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-s3-endpoint", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-s3-key", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-s3-key-secret", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-s3-key-type", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-s3-kms-key-id", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-s3-region", kWithRepo, kNoCloud, kRepo),
+    ignored_flag("repo-s3-requester-pays", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-s3-role", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-s3-sse-customer-key", kWithRepo, kNoCloud, kRepo),
+    ignored_secret("repo-s3-token", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-s3-uri-style", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-sftp-host", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-host-fingerprint", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-host-key-check-type", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-host-key-hash-type", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-host-port", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-host-user", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-known-host", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-private-key-file", kWithRepo, kNoRemote, kRepo),
+    ignored_secret("repo-sftp-private-key-passphrase", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-sftp-public-key-file", kWithRepo, kNoRemote, kRepo),
+    ignored("repo-storage-ca-file", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-storage-ca-path", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-storage-host", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-storage-port", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-storage-tag", kWithRepo, kNoCloud, kRepo),
+    ignored("repo-storage-upload-chunk-size", kWithRepo, kNoCloud, kRepo),
+    ignored_flag("repo-storage-verify-tls", kWithRepo, kNoCloud, kRepo),
+    ignored_flag("repo-symlink", kBackup, "no links are made in the repository", kRepo, "n"),
+    ignored("pg-host-ca-file", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-ca-path", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-cert-file", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-cmd", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-config", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-config-include-path", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-config-path", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-key-file", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-port", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-type", kWithServer, kNoRemote, kPg),
+    ignored("pg-host-user", kWithServer, kNoRemote, kPg),
+
+    // -- pgBackRest's that would change safety, or where data goes.
+    refused_flag("archive-copy", kBackup, "restores need the WAL archive; keep the repository as a whole instead", kNone, "n"),
+    refused("archive-push-queue-max", kArchivePush, "it would drop WAL that PostgreSQL believes to be archived, and with it "
+            "every restore past that point; give pg_wal more room instead"),
+    refused_flag("backup-standby", kBackup, "backups are taken where pg1-path is", kNone, "n"),
+    refused("db-exclude", kRestore, "restore the whole cluster and drop what is not wanted"),
+    refused("db-include", kRestore, "restore the whole cluster and drop what is not wanted"),
+    refused_flag("force", kBackup | kStanzaCreate, "backups are taken from running clusters only, and stanza-create never "
+            "overwrites", kNone, "n"),
+    refused_flag("online", kBackup | kStanzaCreate | kStanzaDelete | kCheck, "start the cluster: offline backups are not provided",
+            kNone, "y"),
+    refused("pg-host", kWithServer, "run pgark on the machine of the cluster", kPg),
+    refused("pg-version-force", kWithDataDirectory, "the version is always read from the cluster"),
+    refused_flag("raw", kRepoGet, "objects are always printed as they are stored", kNone, "y"),
+    refused("repo-cipher-pass", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "
+            "be encrypted must not be written in clear", kRepo),
+    refused("repo-cipher-type", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "
+            "be encrypted must not be written in clear", kRepo, "none"),
+    refused("repo-host", kWithRepo, "run pgark where the repository is mounted", kRepo),
+    refused_flag("repo-local", kWithRepo, "leave it out", kRepo, "y"),
+    refused("repo-target-time", kWithRepo, "repositories are read as they are now", kRepo),
+};
+// clang-format on
+
+constexpr RefusedValue kRefusedValues[] = {
+    {"compress-type", kBackup | kArchivePush, "gz", "use compress-type=zst, which is smaller and several times faster"},
+    {"compress-type", kBackup | kArchivePush, "bz2", "use compress-type=zst with a higher compress-level, such as 9"},
+    {"repo-type", kWithRepo, "s3", "use repo1-type=posix with a mounted file system"},
+    {"repo-type", kWithRepo, "azure", "use repo1-type=posix with a mounted file system"},
+    {"repo-type", kWithRepo, "gcs", "use repo1-type=posix with a mounted file system"},
+    {"repo-type", kWithRepo, "sftp", "use repo1-type=posix with a mounted file system"},
+    {"repo-type", kWithRepo, "cifs", "use repo1-type=posix with a mounted file system that honours fsync"},
+    {"type", kBackup, "diff", "use --type=full"},
+    {"type", kBackup, "incr", "use --type=full"},
+};
+
+constexpr RefusedCommand kRefusedCommands[] = {
+    {"expire", "nothing is deleted by this version; `stanza-delete` removes a stanza as a whole"},
+    {"manifest", "use `info --set=LABEL --output=json`"},
+    {"repo-create", "`stanza-create` creates the directory of the repository"},
+    {"repo-put", "objects are only written by the commands that own them"},
+    {"repo-rm", "objects are only deleted by the commands that own them"},
+    {"server", "run pgark on the machine of the cluster with the repository mounted"},
+    {"server-ping", "run pgark on the machine of the cluster with the repository mounted"},
+    {"stanza-upgrade", "create a new stanza for the upgraded cluster"},
+    {"verify", "restore into a scratch directory to verify a backup"},
+};
+
+}  // namespace
+
+std::span<const CommandSpec> all_commands() { return kCommands; }
+
+std::span<const OptionSpec> all_options() {
+  static const std::vector<OptionSpec> sorted = [] {
+    std::vector<OptionSpec> specs(std::begin(kOptions), std::end(kOptions));
+    std::ranges::stable_sort(specs, {}, &OptionSpec::name);
+    return specs;
+  }();
+  return sorted;
+}
+
+std::span<const RefusedValue> refused_values() { return kRefusedValues; }
+std::span<const RefusedCommand> refused_commands() { return kRefusedCommands; }
+
+}  // namespace pgark
