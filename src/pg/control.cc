@@ -99,10 +99,12 @@ constexpr Layout kLayout19Beta = {.control_version = 1902,
                                   .checksums = 264,
                                   .crc = 304};
 
-constexpr Layout variant(Layout base, uint32_t control_version, uint16_t checksums, uint16_t crc) {
+constexpr Layout variant(Layout base, uint32_t control_version, uint16_t checksums, uint16_t crc,
+                         ChecksumState checksums_max = ChecksumState::kOn) {
   base.control_version = control_version;
   base.checksums = checksums;
   base.crc = crc;
+  base.checksums_max = checksums_max;
   return base;
 }
 
@@ -114,8 +116,8 @@ constexpr std::array kLayouts = {
     variant(kLayout12, 1700, 252, 288),  // 17 put wal_level into a gap of the checkpoint.
     variant(kLayout12, 1800, 252, 292),  // 18 added default_char_signedness.
     kLayout19Beta,
-    variant(kLayout19Beta, 1903, 268, 308),  // The checksum state at initdb comes first now.
-    variant(kLayout19Beta, 1905, 268, 308),  // Release candidate: the checksum state left the checkpoint's end.
+    variant(kLayout19Beta, 1903, 268, 308, ChecksumState::kTurningOn),  // The checksum state at initdb comes first now.
+    variant(kLayout19Beta, 1905, 268, 308),  // Release candidate: no switching of checksums while running.
 };
 
 class Fields {

@@ -34,7 +34,7 @@ std::string_view to_string(ClusterState state);
 enum class WalLevel : int32_t { kMinimal = 0, kReplica = 1, kLogical = 2 };
 std::string_view to_string(WalLevel level);
 
-/// State of data checksums. The two in-progress states exist from 19 on, while they are being switched.
+/// State of data checksums. The two in-progress states are of betas of 19, where checksums were switched while running.
 enum class ChecksumState : uint32_t { kOff = 0, kOn = 1, kTurningOff = 2, kTurningOn = 3 };
 std::string_view to_string(ChecksumState state);
 

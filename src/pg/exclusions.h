@@ -23,8 +23,8 @@ struct ExclusionContext {
   PgMajor major;
   std::string log_directory = "log";                 // Relative to the data directory; empty: outside it.
   std::string stats_temp_directory = "pg_stat_tmp";  // Up to 14; likewise.
-  std::string
-      tablespace_directory;  // "PG_15_202209061": others below pg_tblspc/<oid> are another cluster's. Empty: all.
+  // "PG_15_202209061": what else is below pg_tblspc/<oid> belongs to another cluster. Empty: keep all.
+  std::string tablespace_directory = {};
 };
 
 /// Name of the directory a cluster owns in each tablespace: "PG_15_202209061".

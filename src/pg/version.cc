@@ -27,7 +27,7 @@ constexpr uint16_t kMagic15[] = {0xd110};
 constexpr uint16_t kMagic16[] = {0xd113};
 constexpr uint16_t kMagic17[] = {0xd116};
 constexpr uint16_t kMagic18[] = {0xd118};
-constexpr uint16_t kMagic19[] = {0xd121, 0xd120};
+constexpr uint16_t kMagic19[] = {0xd122, 0xd121, 0xd120};
 
 constexpr PgVersionFacts facts(uint32_t major, std::span<const uint32_t> control_versions, uint32_t catalog_version,
                                std::span<const uint16_t> wal_magics) {
@@ -42,7 +42,6 @@ constexpr PgVersionFacts facts(uint32_t major, std::span<const uint32_t> control
           .stats_temp_directory = major < 15,
           .tablespace_map_escapes_backslash = major >= 14,
           .checksums_by_default = major >= 18,
-          .checksums_online = major >= 19,
           .twophase_name_digits = major >= 17 ? 16u : 8u};
 }
 

@@ -36,7 +36,6 @@ struct PgVersionFacts {
   bool stats_temp_directory;                   // The setting exists (up to 14).
   bool tablespace_map_escapes_backslash;       // Backslash itself is escaped in tablespace_map (14+).
   bool checksums_by_default;                   // initdb turns data checksums on (18+).
-  bool checksums_online;                       // Data checksums can be switched while running (19+).
   uint32_t twophase_name_digits;               // pg_twophase file names: 8 (xid) or 16 (epoch and xid, 17+).
 };
 
