@@ -18,6 +18,7 @@ namespace pgark::conformance {
 
 /// `bytes` bytes that differ from those of every other `seed`, and from themselves at every offset.
 Buffer pattern(uint64_t seed, size_t bytes);
+bool same_bytes(Bytes a, Bytes b);
 ObjectKey key_below(const std::string& prefix, std::string_view name);
 /// Code and message of a result, for the text of a broken promise.
 template <typename T>
