@@ -1,0 +1,155 @@
+// `pgark restore`: options to a request, the restore, and what to do next.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "ops/restore.h"
+
+namespace pgark {
+namespace {
+
+/// A word for the shell that runs restore_command, with '%' doubled because PostgreSQL expands it first.
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./:,+@%";
+  const bool quote = text.empty() || text.find_first_not_of(kPlain) != std::string::npos;
+  std::string word = quote ? "'" : "";
+  for (const char c : text) {
+    if (c == '\'') {
+      word += "'\\''";
+    } else {
+      word += c;
+      if (c == '%') word += '%';
+    }
+  }
+  return quote ? word + "'" : word;
+}
+
+std::string restore_command_of(const CommandContext& context) {
+  const Settings& settings = context.settings;
+  std::string command = shell_word(settings.has("cmd") ? settings.text("cmd") : context.program);
+  for (const std::string& word : settings.words_for(Command::kArchiveGet)) command += " " + shell_word(word);
+  return command + " " + shell_word("--stanza=" + settings.stanza()) + " archive-get %f \"%p\"";
+}
+
+Result<RestoreRequest> request_of(const CommandContext& context) {
+  const Settings& settings = context.settings;
+  if (settings.boolean("delta"))
+    return Error(Errc::kUnsupported, "--delta is not provided in this version")
+        .with_hint("restore into an empty directory, or with --force over a cluster that is not needed any more");
+  RestoreRequest request;
+  request.data_directory = settings.text("pg1-path");
+  TRY_ASSIGN(request.target, parse_restore_target(settings.text("type"), settings.text("target"),
+                                                  settings.boolean("target-exclusive")));
+  if (settings.given("set") && settings.text("set") != "latest") request.set = settings.text("set");
+  if (settings.given("target-action")) request.target_action = settings.text("target-action");
+  request.target_timeline = settings.text("target-timeline");
+  request.restore_command = restore_command_of(context);
+  request.recovery_options = settings.map("recovery-option");
+  request.archive_mode_off = settings.text("archive-mode") == "off";
+  for (const auto& [key, value] : settings.map("tablespace-map")) request.tablespace_map[key] = value;
+  request.tablespace_map_all = settings.text("tablespace-map-all");
+  request.link_all = settings.boolean("link-all");
+  for (const auto& [key, value] : settings.map("link-map")) request.link_map[key] = value;
+  request.force = settings.boolean("force");
+  request.process_max = static_cast<unsigned>(settings.integer("process-max"));
+  return request;
+}
+
+double seconds_of(const RestoreReport& report) { return static_cast<double>(report.elapsed.count()) / 1e6; }
+
+uint64_t rate_of(const RestoreReport& report) {
+  return report.elapsed.count() <= 0
+             ? 0
+             : static_cast<uint64_t>(static_cast<double>(report.written_bytes) / seconds_of(report));
+}
+
+std::string next_step(const RestoreReport& report, const RestoreRequest& request) {
+  const TargetKind kind = request.target.kind;
+  const std::string start = fmt::format("start the server: pg_ctl -D '{}' start", report.data_directory);
+  if (kind == TargetKind::kNone || kind == TargetKind::kPreserve) return start;
+  if (kind == TargetKind::kStandby) return start + "; it follows the archive as a standby until it is promoted";
+  if (kind == TargetKind::kDefault) return start + "; it replays the archived WAL to its end, then takes writes";
+  if (request.target_action == "promote") return start + "; it replays WAL to the target, then takes writes";
+  if (request.target_action == "shutdown") return start + "; it replays WAL to the target, then shuts down";
+  return start + "; it pauses at the target: look, then SELECT pg_wal_replay_resume() to take writes";
+}
+
+nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreRequest& request,
+                                   const std::string& stanza) {
+  nlohmann::ordered_json target = {{"type", target_kind_name(request.target.kind)},
+                                   {"exclusive", request.target.exclusive}};
+  if (request.target.kind == TargetKind::kTime) {
+    target["utc"] = format_timestamp_utc(request.target.time);
+    target["local"] = format_timestamp_local(request.target.time);
+  } else if (!request.target.text.empty()) {
+    target["value"] = request.target.text;
+  }
+  nlohmann::ordered_json links = nlohmann::ordered_json::array();
+  for (const RestoredLink& link : report.links) {
+    nlohmann::ordered_json item = {{"path", link.path}, {"target", link.target}};
+    if (link.oid != 0) item["tablespace"] = {{"oid", link.oid}, {"name", link.name}};
+    links.push_back(std::move(item));
+  }
+  return {{"stanza", stanza},
+          {"backup", report.backup.label},
+          {"target", std::move(target)},
+          {"timeline", report.timeline.value},
+          {"data-directory", report.data_directory},
+          {"links", std::move(links)},
+          {"files", report.file_count},
+          {"bytes", report.logical_bytes},
+          {"bytes-written", report.written_bytes},
+          {"bytes-fetched", report.fetched_bytes},
+          {"bad-pages", report.bad_page_count},
+          {"seconds", seconds_of(report)},
+          {"bytes-per-second", rate_of(report)},
+          {"recovery-file", report.recovery_file},
+          {"signal-file", report.signal_file},
+          {"outside-files", report.outside_files},
+          {"warnings", report.warnings},
+          {"next-step", next_step(report, request)}};
+}
+
+std::string report_text(const RestoreReport& report, const RestoreRequest& request) {
+  std::string text = fmt::format(
+      "restored backup {} to {}\n  target: {}{}\n  timeline: {}\n  {} files, {} ({} written, {} fetched) in {}, {}/s\n",
+      report.backup.label, report.data_directory, describe_target(request.target),
+      request.target.exclusive ? ", exclusive" : "", report.timeline.value, report.file_count,
+      format_size(report.logical_bytes), format_size(report.written_bytes), format_size(report.fetched_bytes),
+      format_duration(report.elapsed), format_size(rate_of(report)));
+  for (const RestoredLink& link : report.links)
+    text += link.oid != 0 ? fmt::format("  tablespace {}: {}\n", link.name, link.target)
+                          : fmt::format("  link {}: {}\n", link.path, link.target);
+  for (const std::string& path : report.outside_files)
+    text += fmt::format("  not restored, lies outside the data directory: {}\n", path);
+  return text + "next: " + next_step(report, request) + "\n";
+}
+
+}  // namespace
+
+Result<int> cmd_restore(CommandContext& context) {
+  const Settings& settings = context.settings;
+  TRY_ASSIGN(const RestoreRequest request, request_of(context));
+  TRY_ASSIGN(const auto store, context.open_store(static_cast<unsigned>(settings.integer("repo")), false));
+  TRY_ASSIGN(const auto repository, Repository::open(*store));
+  Progress progress;
+  Result<RestoreReport> report = [&] {
+    const ProgressDisplay display(settings, progress, context.clock);
+    return run_restore(*repository, settings.stanza(), request, context.clock, context.cancel, progress);
+  }();
+  if (!report) return std::move(report).error().with_context("restore " + settings.stanza());
+  if (context.json()) {
+    // Paths may hold any bytes.
+    TRY(context.out.print(report_json(*report, request, settings.stanza())
+                              .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                          "\n"));
+  } else {
+    TRY(context.out.print(report_text(*report, request)));
+  }
+  return kExitOk;
+}
+
+}  // namespace pgark
