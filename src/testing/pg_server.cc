@@ -150,6 +150,11 @@ const std::vector<PgInstall>& installs() {
   return found;
 }
 
+bool slow_tests() {
+  const char* slow = std::getenv("PGARK_SLOW");
+  return slow != nullptr && std::string_view(slow) == "1";
+}
+
 std::string major_name(int major) { return fmt::format("Pg{}", major); }
 
 PgServer::PgServer(PgInstall install, ScratchDir scratch)
@@ -213,7 +218,9 @@ Result<> PgServer::launch() {
     argv.emplace_back("-c");
     argv.push_back(setting);
   }
-  const ProcessOptions options{.env = {"LC_ALL=C"}, .output_path = log_path(), .die_with_caller = true};
+  std::vector<std::string> environment = without_test_settings();  // archive_command runs pgark.
+  environment.emplace_back("LC_ALL=C");
+  const ProcessOptions options{.env = std::move(environment), .output_path = log_path(), .die_with_caller = true};
   TRY_ASSIGN(postmaster_, Process::start(std::move(argv), options));
   return {};
 }

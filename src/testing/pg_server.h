@@ -37,6 +37,9 @@ Result<PgInstall> find_install(int major);
 /// Name of a parametrised test's instance: "Pg15".
 std::string major_name(int major);
 
+/// Whether the long tests were asked for (PGARK_SLOW=1).
+bool slow_tests();
+
 struct PgOptions {
   bool checksums = true;
   int wal_segment_mib = 16;              // 1 to 1024, a power of two; version 10 takes only 16.
@@ -134,6 +137,10 @@ class PgServer {
   if (!install##_found && (major) == 15) FAIL() << install##_found.error().to_string(); \
   if (!install##_found) GTEST_SKIP() << install##_found.error().to_string();            \
   const ::pgark::testing::PgInstall& install = *install##_found
+
+/// Skip a long test unless `./dev test --slow` asked for it.
+#define PGARK_REQUIRE_SLOW() \
+  if (!::pgark::testing::slow_tests()) GTEST_SKIP() << "long; run ./dev test --slow"
 
 /// Stop the test unless a Result is ok, printing its error.
 #define ASSERT_OK(expr)                                                                \

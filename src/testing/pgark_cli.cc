@@ -9,6 +9,15 @@
 #include "core/file.h"
 
 namespace pgark::testing {
+namespace {
+
+ProcessOptions for_pgark(ProcessOptions options) {
+  const std::vector<std::string> changes = without_test_settings();
+  options.env.insert(options.env.begin(), changes.begin(), changes.end());
+  return options;
+}
+
+}  // namespace
 
 std::string pgark_binary() {
   if (const char* binary = std::getenv("PGARK_BINARY"); binary != nullptr && *binary != '\0') return binary;
@@ -81,11 +90,11 @@ std::vector<std::string> PgarkCli::command(const std::vector<std::string>& args)
 
 Result<ProcessResult> PgarkCli::run(const std::vector<std::string>& args, const ProcessOptions& options,
                                     std::chrono::milliseconds bound) const {
-  return testing::run(command(args), options, bound);
+  return testing::run(command(args), for_pgark(options), bound);
 }
 
 Result<std::string> PgarkCli::run_ok(const std::vector<std::string>& args) const {
-  return testing::run_ok(command(args), {}, std::chrono::seconds(300));
+  return testing::run_ok(command(args), for_pgark({}), std::chrono::seconds(300));
 }
 
 Result<nlohmann::json> PgarkCli::run_json(const std::vector<std::string>& args) const {
@@ -98,7 +107,7 @@ Result<nlohmann::json> PgarkCli::run_json(const std::vector<std::string>& args) 
 }
 
 Result<Process> PgarkCli::start(const std::vector<std::string>& args, const ProcessOptions& options) const {
-  return Process::start(command(args), options);
+  return Process::start(command(args), for_pgark(options));
 }
 
 }  // namespace pgark::testing

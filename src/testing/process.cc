@@ -118,6 +118,10 @@ std::string ProcessResult::to_string() const {
   return text;
 }
 
+std::vector<std::string> without_test_settings() {
+  return {"PGARK_SERVERS", "PGARK_KEEP", "PGARK_SLOW", "PGARK_BINARY"};
+}
+
 Result<Process> Process::start(std::vector<std::string> argv, const ProcessOptions& options) {
   const std::string context = "start " + argv.front();
   if (options.die_with_caller && in_main_thread()) {

@@ -36,6 +36,10 @@ struct ProcessResult {
   std::string to_string() const;
 };
 
+/// Changes of environment that take away what configures the tests (PGARK_SERVERS, PGARK_KEEP, ...), which pgark would
+/// take for misspelt options of its own.
+std::vector<std::string> without_test_settings();
+
 /// A program running in the background, leader of its own process group. The destructor kills the group and waits.
 class Process {
  public:
