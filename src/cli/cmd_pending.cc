@@ -13,14 +13,5 @@ Result<int> pending(const CommandContext& context) {
 
 }  // namespace
 
-Result<int> cmd_annotate(CommandContext& context) { return pending(context); }
-Result<int> cmd_archive_get(CommandContext& context) { return pending(context); }
-Result<int> cmd_archive_push(CommandContext& context) { return pending(context); }
-Result<int> cmd_backup(CommandContext& context) { return pending(context); }
-Result<int> cmd_check(CommandContext& context) { return pending(context); }
-Result<int> cmd_info(CommandContext& context) { return pending(context); }
-Result<int> cmd_restore(CommandContext& context) { return pending(context); }
-Result<int> cmd_stanza_create(CommandContext& context) { return pending(context); }
-Result<int> cmd_stanza_delete(CommandContext& context) { return pending(context); }
 
 }  // namespace pgark

@@ -200,6 +200,9 @@ constexpr OptionSpec kOptions[] = {
                     "mapped is restored as a link."},
     {.name = "markdown", .type = kEnum, .commands = kHelp, .source = OptionSource::kCommandLine,
      .allowed = "commands|options", .internal = true, .summary = "print a page of the reference as Markdown"},
+    {.name = "online", .type = kBoolean, .commands = kStanzaCreate, .value_default = "y",
+     .summary = "compare the data directory with the running server",
+     .description = "With --no-online the stanza is created from the files in pg1-path alone."},
     {.name = "output", .type = kEnum, .commands = kEvery, .source = OptionSource::kCommandLine, .value_default = "text",
      .allowed = "text|json", .summary = "format of the result",
      .description = "json is for programs: standard output holds one JSON document and nothing else, also after an error. "
@@ -450,7 +453,7 @@ constexpr OptionSpec kOptions[] = {
     refused("db-include", kRestore, "restore the whole cluster and drop what is not wanted"),
     refused_flag("force", kBackup | kStanzaCreate, "backups are taken from running clusters only, and stanza-create never "
             "overwrites", kNone, "n"),
-    refused_flag("online", kBackup | kStanzaCreate | kStanzaDelete | kCheck, "start the cluster: offline backups are not provided",
+    refused_flag("online", kBackup | kStanzaDelete | kCheck, "start the cluster: offline backups are not provided",
             kNone, "y"),
     refused("pg-host", kWithServer, "run pgark on the machine of the cluster", kPg),
     refused("pg-version-force", kWithDataDirectory, "the version is always read from the cluster"),

@@ -46,6 +46,9 @@ struct CheckAccess {
 
 /// What the check knows; filled as far as it got, and what every examiner is given.
 struct CheckState {
+  CheckState(const CheckOptions& check_options, Clock& check_clock, Rng& check_rng, const CancelToken& token)
+      : options(check_options), clock(check_clock), rng(check_rng), cancel(token) {}
+
   const CheckOptions& options;
   Clock& clock;
   Rng& rng;
