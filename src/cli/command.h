@@ -39,7 +39,7 @@ inline constexpr int kExitNegative = 1;
 /// A command returns its exit code; an error becomes message and exit code as exit_code_of() says.
 using CommandFunction = Result<int> (*)(CommandContext&);
 
-// One file each: src/cli/cmd_<name>.cc. Until it exists the function lives in cmd_pending.cc and returns kUnsupported.
+// One file each: src/cli/cmd_<name>.cc.
 Result<int> cmd_annotate(CommandContext& context);
 Result<int> cmd_archive_get(CommandContext& context);
 Result<int> cmd_archive_push(CommandContext& context);

@@ -2,6 +2,7 @@
 // compiler.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -71,6 +72,12 @@ class CondVar {
     std::unique_lock<std::mutex> lock(mutex.raw_, std::adopt_lock);
     changed_.wait(lock);
     lock.release();  // The caller still holds it.
+  }
+  /// Wait at most `duration`.
+  void wait_for(Mutex& mutex, std::chrono::milliseconds duration) REQUIRES(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.raw_, std::adopt_lock);
+    changed_.wait_for(lock, duration);
+    lock.release();
   }
   void notify_one() { changed_.notify_one(); }
   void notify_all() { changed_.notify_all(); }

@@ -1,0 +1,144 @@
+// `pgark backup`: options to a request, the lock, the backup, and what came of it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cli/access.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "core/local_lock.h"
+#include "core/log.h"
+#include "ops/backup.h"
+
+namespace pgark {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kBadBlocksShown = 20;  // Of one file, in the text; JSON has all that are recorded.
+
+Result<Codec> codec_of(const std::string& name) {
+  for (const Codec codec : {Codec::kNone, Codec::kLz4, Codec::kZstd})
+    if (name == codec_name(codec)) return codec;
+  return Error(Errc::kInternal, "compress-type '" + name + "' is not known");
+}
+
+Result<BackupRequest> request_of(const CommandContext& context) {
+  const Settings& settings = context.settings;
+  BackupRequest request;
+  request.stanza = settings.stanza();
+  request.data_directory = settings.text("pg1-path");
+  while (request.data_directory.size() > 1 && request.data_directory.ends_with('/')) request.data_directory.pop_back();
+  request.pgark_version = version_line().substr(version_line().find(' ') + 1);
+  request.process_max = static_cast<unsigned>(settings.integer("process-max"));
+  TRY_ASSIGN(request.codec, codec_of(settings.text("compress-type")));
+  request.level = settings.has("compress-level") ? static_cast<int>(settings.integer("compress-level")) : 1;
+  request.start_fast = settings.boolean("start-fast");
+  request.check_archive_command = settings.boolean("archive-mode-check");
+  request.wait_for_wal = settings.boolean("archive-check");
+  request.check_pages = !settings.has("checksum-page") || settings.boolean("checksum-page");
+  request.archive_timeout = settings.duration("archive-timeout");
+  request.exclude = settings.list("exclude");
+  for (const auto& [name, value] : settings.map("annotation"))
+    if (!value.empty()) request.annotations[name] = value;
+  request.connect = [&context](const std::string& database) {
+    PgEndpoint endpoint = server_endpoint(context.settings);
+    endpoint.database = database;
+    return open_pg_session(endpoint, context.cancel);
+  };
+  return request;
+}
+
+double seconds_of(std::chrono::microseconds duration) { return static_cast<double>(duration.count()) / 1e6; }
+
+uint64_t rate_of(const BackupReport& report) {
+  if (report.copying.count() <= 0) return 0;
+  return static_cast<uint64_t>(static_cast<double>(report.meta.logical_bytes) / seconds_of(report.copying));
+}
+
+ordered_json report_json(const BackupReport& report, const std::string& stanza) {
+  const BackupMeta& meta = report.meta;
+  ordered_json bad = ordered_json::array();
+  for (const BadPages& file : report.bad_pages) bad.push_back({{"path", file.path}, {"blocks", file.blocks}});
+  return {{"stanza", stanza},
+          {"label", meta.label},
+          {"type", backup_type_name(meta.type)},
+          {"started_us", meta.started.time_since_epoch().count()},
+          {"stopped_us", meta.stopped.time_since_epoch().count()},
+          {"start_lsn", to_string(meta.start_lsn)},
+          {"stop_lsn", to_string(meta.stop_lsn)},
+          {"start_timeline", meta.start_timeline.value},
+          {"stop_timeline", meta.stop_timeline.value},
+          {"wal_start", meta.wal_start},
+          {"wal_stop", meta.wal_stop},
+          {"logical_bytes", meta.logical_bytes},
+          {"read_bytes", meta.read_bytes},
+          {"stored_bytes", meta.stored_bytes},
+          {"file_count", meta.file_count},
+          {"pack_count", report.pack_count},
+          {"vanished_count", report.vanished_count},
+          {"shrunk_count", report.shrunk_count},
+          {"bad_page_count", meta.bad_page_count},
+          {"bad_pages", std::move(bad)},
+          {"seconds", seconds_of(report.elapsed)},
+          {"copy_seconds", seconds_of(report.copying)},
+          {"bytes_per_second", rate_of(report)},
+          {"compress_type", meta.codec},
+          {"annotations", meta.annotations},
+          {"warnings", report.warnings}};
+}
+
+std::string bad_pages_text(const BackupReport& report) {
+  if (report.meta.bad_page_count == 0) return "";
+  std::string text = fmt::format("  PAGE CHECKSUMS: {} pages are damaged in the cluster, and so in this backup:\n",
+                                 report.meta.bad_page_count);
+  for (const BadPages& file : report.bad_pages) {
+    const size_t shown = std::min(kBadBlocksShown, file.blocks.size());
+    text += fmt::format("    {}: block {}", file.path,
+                        fmt::join(file.blocks.begin(), file.blocks.begin() + static_cast<ptrdiff_t>(shown), ", "));
+    if (shown < file.blocks.size()) text += fmt::format(" and {} more", file.blocks.size() - shown);
+    text += "\n";
+  }
+  return text + "    keep the backups made before; they may hold these pages undamaged\n";
+}
+
+std::string report_text(const BackupReport& report) {
+  const BackupMeta& meta = report.meta;
+  std::string text = fmt::format(
+      "backup {} ({})\n  {} files, {} copied in {} ({}/s), {} stored in {} packs\n  WAL {} to {}, whole backup {}\n",
+      meta.label, backup_type_name(meta.type), meta.file_count, format_size(meta.logical_bytes),
+      format_duration(report.copying), format_size(rate_of(report)), format_size(meta.stored_bytes), report.pack_count,
+      meta.wal_start, meta.wal_stop, format_duration(report.elapsed));
+  return text + bad_pages_text(report);
+}
+
+}  // namespace
+
+Result<int> cmd_backup(CommandContext& context) {
+  const Settings& settings = context.settings;
+  TRY_ASSIGN(BackupRequest request, request_of(context));
+  LockHolder holder;
+  holder.command = "backup";
+  holder.started = context.clock.now();
+  TRY_ASSIGN(LocalLock lock, LocalLock::acquire(settings.text("lock-path"), settings.stanza(), "backup", holder));
+  request.on_label = [&lock](const std::string& label) { return lock.set_label(label); };
+  TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
+  TRY_ASSIGN(const auto session, open_pg_session(server_endpoint(settings), context.cancel));
+  Progress progress;
+  Result<BackupReport> report = [&] {
+    const ProgressDisplay display(settings, progress, context.clock);
+    return run_backup(*opened.repository, *session, request, context.clock, context.cancel, progress);
+  }();
+  if (!report) return std::move(report).error().with_context("back up " + settings.stanza());
+  if (context.json()) {
+    // Paths may hold any bytes.
+    TRY(context.out.print(
+        report_json(*report, settings.stanza()).dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"));
+  } else {
+    TRY(context.out.print(report_text(*report)));
+  }
+  return kExitOk;
+}
+
+}  // namespace pgark

@@ -1,0 +1,338 @@
+// The order of a backup's steps. Each step is in a file of its own: backup_server, backup_facts, backup_plan,
+// backup_copy.
+#include "ops/backup.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "catalog/cluster.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "ops/backup_copy.h"
+#include "ops/backup_plan.h"
+#include "ops/cluster_files.h"
+#include "pg/backup_label.h"
+#include "pg/control.h"
+#include "pg/wal.h"
+#include "repo/manifest.h"
+
+namespace pgark {
+namespace {
+
+constexpr int kControlReadsMax = 10;
+constexpr std::chrono::milliseconds kControlPause{10};
+constexpr std::chrono::milliseconds kPositionEvery{500};
+
+std::chrono::microseconds since(Clock& clock, std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(clock.steady() - start);
+}
+
+/// Read pg_control until its CRC is right: a read beside a write may be torn.
+Result<Buffer> read_control(const std::string& data_directory, Clock& clock) {
+  const std::string path = data_directory + "/" + std::string(pg::kControlFilePath);
+  for (int attempt = 1;; ++attempt) {
+    Buffer content(pg::kControlFileBytes);
+    std::memset(content.data(), 0, content.size());
+    TRY_ASSIGN(const File file, File::open(path, O_RDONLY));
+    TRY(file.pread(content.bytes(), 0));
+    auto decoded = pg::decode_control(content);
+    if (decoded.has_value()) return content;
+    if (decoded.error().code() != Errc::kCorrupt || attempt == kControlReadsMax)
+      return Error(std::move(decoded).error()).with_context("read '" + path + "'");
+    clock.sleep_for(kControlPause);
+  }
+}
+
+/// A directory of a setting as the exclusion table wants it: relative to the data directory, empty if outside it.
+std::string inside(const std::string& data_directory, std::string path) {
+  if (path.starts_with("./")) path.erase(0, 2);
+  if (!path.starts_with('/')) return path.starts_with("..") ? std::string() : path;
+  if (path.starts_with(data_directory + "/")) return path.substr(data_directory.size() + 1);
+  return "";
+}
+
+/// One backup on its way; each member function is a step.
+class Backup {
+ public:
+  Backup(const Repository& repository, PgSession& session, const BackupRequest& request, Clock& clock,
+         const CancelToken& cancel, Progress& progress)
+      : repository_(repository),
+        session_(session),
+        request_(request),
+        clock_(clock),
+        cancel_(cancel),
+        progress_(progress),
+        begun_(clock.steady()) {}
+
+  Result<BackupReport> run() && {
+    progress_.phase = "check";
+    TRY(check());
+    TRY(choose_label());
+    TRY(start());
+    TRY_ASSIGN(const BackupPlan plan, make_plan());
+    PackSet packs(repository_, request_.stanza, meta_.label);
+    BackupCopier copier(plan, copy_options(), packs, position_, clock_, progress_);
+    TRY(copy(copier, packs));
+    TRY(stop());
+    progress_.phase = "wait for WAL";
+    if (request_.wait_for_wal) TRY(wait_for_wal());
+    progress_.phase = "write manifest";
+    TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
+    TRY(write_manifest(copier, packs));
+    report_.meta = std::move(meta_);
+    report_.elapsed = since(clock_, begun_);
+    report_.pack_count = packs.count();
+    return std::move(report_);
+  }
+
+ private:
+  /// Refuse to leave out what no cluster starts without.
+  Result<> check_excludes() const {
+    for (const std::string& path : request_.exclude) {
+      const std::string_view first = std::string_view(path).substr(0, path.find('/'));
+      const bool needed = path.starts_with('/') || first.empty() || first == ".." || first == "global" ||
+                          first == "base" || first == "PG_VERSION" || first == "pg_tblspc" || first == "pg_xact" ||
+                          first == "pg_multixact" || first == "pg_commit_ts" || first == "pg_twophase" ||
+                          first == "pg_logical";
+      if (needed)
+        return Error(Errc::kInvalid,
+                     fmt::format("--exclude={}: a cluster restored without it would not be the same", path))
+            .with_hint("give paths relative to the data directory, of files that are not PostgreSQL's own");
+    }
+    return {};
+  }
+
+  /// Everything that can be refused before the server is told to begin.
+  Result<> check() {
+    TRY(check_excludes());
+    TRY_ASSIGN(cluster_, current_cluster(repository_, request_.stanza));
+    TRY_ASSIGN_CTX(server_, read_server_info(session_), "ask the server what it is");
+    TRY_ASSIGN(files_, read_cluster_files(request_.data_directory, clock_));
+    TRY(check_same_cluster(request_.stanza, cluster_, cluster_record(files_, clock_.now())));
+    if (files_.control.system_id != server_.system_id)
+      return Error(Errc::kInvalid, fmt::format("the server has system identifier {}, the data directory '{}' has {}",
+                                               server_.system_id, request_.data_directory, files_.control.system_id))
+          .with_hint("check that pg1-path and pg1-port, pg1-socket-path are of the same cluster");
+    TRY(check_server_can_be_backed_up(server_, request_.stanza, request_.check_archive_command));
+    TRY(check_server_runs_on(session_, server_, request_.data_directory));
+    return {};
+  }
+
+  Result<> choose_label() {
+    meta_.started = clock_.now();
+    TRY_ASSIGN(const auto used, list_used_labels(repository_, request_.stanza));
+    meta_.label = next_backup_label(BackupType::kFull, meta_.started, "", used);
+    if (request_.on_label) TRY(request_.on_label(meta_.label));
+    meta_.pgark_version = request_.pgark_version;
+    meta_.cluster_number = cluster_.number;
+    meta_.system_identifier = files_.control.system_id;
+    meta_.pg_major = files_.major.value;
+    meta_.pg_version_num = server_.version_num;
+    meta_.control_version = files_.control.control_version;
+    meta_.catalog_version = files_.control.catalog_version;
+    meta_.block_bytes = files_.control.block_bytes;
+    meta_.relation_segment_blocks = files_.control.relation_segment_blocks;
+    meta_.wal_segment_bytes = files_.control.wal_segment_bytes;
+    meta_.checksum_version = files_.control.checksums_enabled() ? 1 : 0;
+    meta_.source = "primary";
+    meta_.codec = codec_name(request_.codec);
+    meta_.data_directory = request_.data_directory;
+    meta_.annotations = request_.annotations;
+    return {};
+  }
+
+  Result<> start() {
+    progress_.phase = request_.start_fast ? "start backup" : "wait for checkpoint";
+    log_info("backup {}: start, {} checkpoint", meta_.label, request_.start_fast ? "fast" : "spread");
+    TRY_ASSIGN(meta_.start_lsn,
+               start_backup(session_, server_.major, "pgark backup " + meta_.label, request_.start_fast));
+    TRY(update_position());
+    if (!request_.wait_for_wal) return {};
+    progress_.phase = "check archiving";
+    TRY_CTX(check_wal_arrives(archive_wait(), server_.timeline, meta_.start_lsn, meta_.wal_segment_bytes, session_),
+            "check that WAL reaches the repository");
+    return {};
+  }
+
+  Result<BackupPlan> make_plan() {
+    progress_.phase = "list files";
+    TRY(collect_cluster_facts(session_, server_, request_.connect, request_.data_directory, meta_, report_.warnings));
+    for (const std::string& warning : report_.warnings) log_warn("{}", warning);
+    pg::ExclusionContext exclusions;
+    exclusions.major = server_.major;
+    if (server_.settings.contains("log_directory"))
+      exclusions.log_directory = inside(request_.data_directory, server_.setting("log_directory"));
+    if (server_.settings.contains("stats_temp_directory"))
+      exclusions.stats_temp_directory = inside(request_.data_directory, server_.setting("stats_temp_directory"));
+    exclusions.tablespace_directory = pg::tablespace_directory_name(server_.major, meta_.catalog_version);
+    TRY_ASSIGN(BackupPlan plan, plan_backup(request_.data_directory, exclusions, request_.exclude, cancel_));
+    report_.warnings.insert(report_.warnings.end(), plan.warnings().begin(), plan.warnings().end());
+    adopt_tablespaces(plan);
+    log_info("backup {}: {} files of {} bytes in '{}'", meta_.label, plan.file_count(), plan.bytes(),
+             request_.data_directory);
+    return plan;
+  }
+
+  /// Links on disk are what restore has to make again; the server knows their names.
+  void adopt_tablespaces(const BackupPlan& plan) {
+    std::vector<BackupTablespace> found;
+    for (const PlannedTablespace& planned : plan.tablespaces()) {
+      const auto known = std::find_if(meta_.tablespaces.begin(), meta_.tablespaces.end(),
+                                      [&](const BackupTablespace& t) { return t.oid == planned.oid; });
+      found.push_back({planned.oid, known == meta_.tablespaces.end() ? std::string() : known->name, planned.path});
+    }
+    meta_.tablespaces = std::move(found);
+  }
+
+  CopyOptions copy_options() const {
+    CopyOptions options;
+    options.data_directory = request_.data_directory;
+    options.workers = request_.process_max;
+    options.codec = request_.codec;
+    options.level = request_.level;
+    options.check_pages = request_.check_pages && files_.control.checksums_enabled();
+    options.page_bytes = meta_.block_bytes;
+    options.relation_segment_blocks = meta_.relation_segment_blocks;
+    options.start_lsn = meta_.start_lsn;
+    return options;
+  }
+
+  Result<> copy(BackupCopier& copier, PackSet& packs) {
+    progress_.phase = "copy files";
+    const auto copy_begun = clock_.steady();
+    auto copied = copier.copy_files(cancel_, [this] { return while_copying(); });
+    if (copied.has_value()) {
+      TRY_ASSIGN(const Buffer control, read_control(request_.data_directory, clock_));
+      copied = copier.copy_control(control);
+    }
+    if (!copied.has_value()) {
+      // Workers that stopped because a pack could not be written do not know why; the set of packs does.
+      if (copied.error().code() == Errc::kCancelled && !cancel_.cancelled())
+        TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
+      return copied;
+    }
+    report_.copying = since(clock_, copy_begun);
+    report_.vanished_count = copier.totals().vanished_count;
+    report_.shrunk_count = copier.totals().shrunk_count;
+    meta_.read_bytes = copier.totals().read_bytes;
+    return {};
+  }
+
+  /// Ask for the insert position now and then: pages are judged by it, and it tells early that the session is lost.
+  Result<> while_copying() {
+    if (clock_.steady() < position_asked_ + kPositionEvery) return {};
+    return update_position();
+  }
+
+  Result<> update_position() {
+    position_asked_ = clock_.steady();
+    auto answer = session_.query_value("SELECT pg_current_wal_insert_lsn()");
+    if (!answer.has_value()) {
+      Error error = Error(std::move(answer).error()).with_context("keep backup session open");
+      if (error.code() != Errc::kTransient) return error;
+      return std::move(error).with_hint(
+          "the server ended the backup with the session; run the backup again once it is up");
+    }
+    TRY_ASSIGN_CTX(const Lsn position, parse_lsn(*answer), "ask for the WAL position");
+    position_.update(position);
+    return {};
+  }
+
+  Result<> stop() {
+    progress_.phase = "stop backup";
+    TRY_ASSIGN(StoppedBackup stopped, stop_backup(session_, server_.major));
+    TRY_ASSIGN_CTX(const pg::BackupLabel label, pg::parse_backup_label(stopped.backup_label),
+                   "read the server's backup_label");
+    meta_.stopped = stopped.time;
+    meta_.stop_lsn = stopped.stop;
+    meta_.start_lsn = label.start;
+    meta_.checkpoint_lsn = label.checkpoint;
+    meta_.start_timeline = label.timeline();
+    meta_.stop_timeline = label.timeline();  // Of a primary: a promotion would have ended the session.
+    meta_.backup_label = std::move(stopped.backup_label);
+    meta_.tablespace_map = std::move(stopped.tablespace_map);
+    meta_.wal_start = pg::segment_name(first_segment(), meta_.wal_segment_bytes);
+    meta_.wal_stop = pg::segment_name(last_segment(), meta_.wal_segment_bytes);
+    return {};
+  }
+
+  pg::WalSegment first_segment() const {
+    return pg::segment_at(meta_.start_timeline, meta_.start_lsn, meta_.wal_segment_bytes);
+  }
+  pg::WalSegment last_segment() const {
+    return pg::segment_before(meta_.stop_timeline, meta_.stop_lsn, meta_.wal_segment_bytes);
+  }
+
+  Result<> wait_for_wal() {
+    std::vector<std::string> segments;
+    for (pg::WalSegment segment = first_segment(); segment <= last_segment(); segment = segment.next())
+      segments.push_back(pg::segment_name(segment, meta_.wal_segment_bytes));
+    // A timeline's history is part of the way to it.
+    if (meta_.start_timeline.value > 1) segments.push_back(pg::history_name(meta_.start_timeline));
+    TRY_CTX(wait_for_segments(archive_wait(), segments, &session_), "wait for the WAL of backup " + meta_.label);
+    return {};
+  }
+
+  ArchiveWait archive_wait() const {
+    return {repository_, request_.stanza, cluster_.number, request_.archive_timeout, clock_, cancel_};
+  }
+
+  Result<> write_manifest(const BackupCopier& copier, const PackSet& packs) {
+    TRY(cancel_.check());
+    const std::string context = "write manifest of backup " + meta_.label;
+    TRY_ASSIGN_CTX(ManifestWriter writer, ManifestWriter::create(repository_, request_.stanza, meta_.label), context);
+    TRY_CTX(copier.for_each_entry([&](const FileEntry& entry, const std::vector<ExtentRef>& extents) -> Result<> {
+      note(entry);
+      return writer.add(entry, extents);
+    }),
+            context);
+    meta_.stored_bytes = packs.stored_bytes();
+    std::vector<PackName> names;
+    for (uint32_t number = 1; number <= packs.count(); ++number) names.push_back({meta_.label, number});
+    auto committed = std::move(writer).commit(names, encode_backup_meta(meta_));
+    if (committed.has_value()) return {};
+    Error error = Error(std::move(committed).error()).with_context(context);
+    if (error.code() != Errc::kOutcomeUnknown) return error;
+    // It may have arrived: the label is ours alone, so if it is there, it is this one.
+    if (const auto there = read_backup(repository_, request_.stanza, meta_.label); there.has_value()) return {};
+    return error;
+  }
+
+  void note(const FileEntry& entry) {
+    if (entry.kind != EntryKind::kFile) return;
+    meta_.file_count += 1;
+    meta_.logical_bytes += entry.bytes;
+    meta_.bad_page_count += entry.bad_blocks.size();
+    if (!entry.bad_blocks.empty() && report_.bad_pages.size() < kBadFilesMax)
+      report_.bad_pages.push_back({entry.path, entry.bad_blocks});
+  }
+
+  const Repository& repository_;
+  PgSession& session_;
+  const BackupRequest& request_;
+  Clock& clock_;
+  const CancelToken& cancel_;
+  Progress& progress_;
+  const std::chrono::steady_clock::time_point begun_;
+
+  ClusterRecord cluster_;
+  ServerInfo server_;
+  ClusterFiles files_;
+  BackupMeta meta_;
+  BackupReport report_;
+  InsertPosition position_;
+  std::chrono::steady_clock::time_point position_asked_{};
+};
+
+}  // namespace
+
+Result<BackupReport> run_backup(const Repository& repository, PgSession& session, const BackupRequest& request,
+                                Clock& clock, const CancelToken& cancel, Progress& progress) {
+  return Backup(repository, session, request, clock, cancel, progress).run();
+}
+
+}  // namespace pgark

@@ -1,0 +1,68 @@
+// Back up a running cluster: plan, copy, seal. The manifest, written last, makes the backup exist.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "catalog/backup.h"
+#include "core/cancel.h"
+#include "core/clock.h"
+#include "core/progress.h"
+#include "core/result.h"
+#include "ops/backup_server.h"
+#include "pgwire/pg_session.h"
+#include "repo/repository.h"
+
+namespace pgark {
+
+struct BackupRequest {
+  std::string stanza;
+  std::string data_directory;  // pg1-path
+  std::string pgark_version;
+  unsigned process_max = 1;
+  Codec codec = Codec::kZstd;
+  int level = 1;
+  bool start_fast = false;
+  bool check_archive_command = true;  // That it calls pgark; that WAL arrives is checked in any case.
+  bool wait_for_wal = true;           // archive-check. Without it nothing proves that the backup can be restored.
+  std::vector<std::string> exclude;   // Paths below the data directory; with a slash at the end: what is in it.
+  bool check_pages = true;            // Has an effect only if the cluster has page checksums.
+  std::chrono::milliseconds archive_timeout{60'000};
+  std::map<std::string, std::string> annotations;
+  DatabaseConnector connect;                                   // For lists of extensions; none are recorded without it.
+  std::function<Result<>(const std::string& label)> on_label;  // Called once the label is known; may be empty.
+};
+
+/// Pages of one file whose checksum was wrong.
+struct BadPages {
+  std::string path;
+  std::vector<uint32_t> blocks;  // Of 8 KiB, within the file.
+};
+
+struct BackupReport {
+  BackupMeta meta;
+  std::chrono::microseconds elapsed{};
+  std::chrono::microseconds copying{};  // Part of it.
+  uint32_t pack_count = 0;
+  uint64_t vanished_count = 0;  // Files that were dropped while they were copied.
+  uint64_t shrunk_count = 0;
+  std::vector<BadPages> bad_pages;    // The first kBadFilesMax files; meta.bad_page_count counts all.
+  std::vector<std::string> warnings;  // Logged already.
+};
+
+inline constexpr size_t kBadFilesMax = 1000;
+
+/// Make a full backup of the cluster that `session` is connected to.
+/// Shape:  when it fails or is cancelled nothing exists that a listing shows. The session stays in use throughout; it
+///         must not be used again afterwards if this fails.
+/// Errors: kNotFound (no stanza), kInvalid (another cluster, archiving off or elsewhere, wal_level), kUnsupported
+///         (standby), kPermission with GRANTs, kTransient (connection lost, WAL did not arrive), kNoSpace, kCancelled.
+Result<BackupReport> run_backup(const Repository& repository, PgSession& session, const BackupRequest& request,
+                                Clock& clock, const CancelToken& cancel, Progress& progress);
+
+}  // namespace pgark

@@ -1,0 +1,91 @@
+// The second step of a backup: worker threads read every planned file once, check its pages, and gather what is not
+// zero into extents. What each file became is kept in a few bytes an extent.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/cancel.h"
+#include "core/clock.h"
+#include "core/ids.h"
+#include "core/progress.h"
+#include "core/result.h"
+#include "ops/backup_plan.h"
+#include "repo/pack.h"
+
+namespace pgark {
+
+/// A bound no page's LSN can have passed: the server's insert position, asked again and again while workers copy.
+class InsertPosition {
+ public:
+  void update(Lsn lsn) {
+    lsn_.store(lsn.bytes, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+  }
+  Lsn get() const { return {lsn_.load(std::memory_order_relaxed)}; }
+  uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<uint64_t> lsn_ = 0;
+  std::atomic<uint64_t> generation_ = 0;
+};
+
+struct CopyOptions {
+  std::string data_directory;
+  unsigned workers = 1;
+  Codec codec = Codec::kZstd;
+  int level = 1;
+  bool check_pages = false;  // The cluster has checksums, and the user wants them looked at.
+  uint32_t page_bytes = 8192;
+  uint32_t relation_segment_blocks = 131072;
+  Lsn start_lsn;
+};
+
+/// Sums over the files copied so far.
+struct CopyTotals {
+  uint64_t file_count = 0;
+  uint64_t logical_bytes = 0;  // Sum of file sizes as they are in the backup.
+  uint64_t read_bytes = 0;
+  uint64_t vanished_count = 0;
+  uint64_t shrunk_count = 0;
+  uint64_t bad_page_count = 0;
+};
+
+/// Files longer than this are copied in parts, so that the last big one does not leave workers idle.
+inline constexpr uint64_t kCopyPartBytes = 256u << 20;
+/// Files shorter than this share extents.
+inline constexpr uint64_t kSmallFileBytes = kExtentBytes;
+
+/// Copies the files of one plan into packs.
+class BackupCopier {
+ public:
+  /// `plan`, `packs`, `position`, `clock` and `progress` must outlive it.
+  BackupCopier(const BackupPlan& plan, CopyOptions options, PackSet& packs, const InsertPosition& position,
+               Clock& clock, Progress& progress);
+  ~BackupCopier();
+
+  /// Copy every file but global/pg_control. `while_waiting` is called on the calling thread several times a second
+  /// until the workers are done; its error stops them.
+  /// Errors: naming the file; kCancelled.
+  Result<> copy_files(const CancelToken& cancel, const std::function<Result<>()>& while_waiting);
+
+  /// Copy pg_control, whose content the caller has read and checked, and hand all packs over to be committed.
+  Result<> copy_control(Bytes content);
+
+  /// Call `each` with every entry of the backup: directories, links and empty files first, in the plan's order, then
+  /// files in the order of their first extent. ExtentRef::pack is the pack's number - 1.
+  Result<> for_each_entry(const std::function<Result<>(const FileEntry&, const std::vector<ExtentRef>&)>& each) const;
+
+  const CopyTotals& totals() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pgark

@@ -1,0 +1,68 @@
+// What a backup asks of the server: may it begin, begin, end, what is in it, and has its WAL arrived.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "catalog/backup.h"
+#include "catalog/cluster.h"
+#include "core/cancel.h"
+#include "core/clock.h"
+#include "core/result.h"
+#include "pg/backup_label.h"
+#include "pgwire/pg_session.h"
+
+namespace pgark {
+
+/// Refuse a server whose WAL would not make a backup restorable.
+/// Errors: kInvalid for wal_level=minimal, archive_mode=off, or (with `check_command`) an archive_command that is not
+///         pgark's; kUnsupported for a standby. Each with the setting to make.
+Result<> check_server_can_be_backed_up(const ServerInfo& server, const std::string& stanza, bool check_command);
+
+/// Refuse a data directory that is not the one the server runs on.
+/// Shape:  compared by the directory itself where the server tells it, and by port and start time in postmaster.pid.
+/// Errors: kInvalid naming both; kNotFound if no server runs there.
+Result<> check_server_runs_on(PgSession& session, const ServerInfo& server, const std::string& data_directory);
+
+/// Begin a non-exclusive backup; the start LSN. It lasts as long as the session, or until stop_backup().
+Result<Lsn> start_backup(PgSession& session, pg::PgMajor major, const std::string& label, bool fast);
+
+struct StoppedBackup {
+  Lsn stop;
+  Timestamp time{};  // By the server's clock, after the stop.
+  std::string backup_label;
+  std::string tablespace_map;
+};
+Result<StoppedBackup> stop_backup(PgSession& session, pg::PgMajor major);
+
+/// Opens a session with another database of the same server.
+using DatabaseConnector = std::function<Result<std::unique_ptr<PgSession>>(const std::string& database)>;
+
+/// Fill in what a restore on another machine must know: settings, databases, extensions, tablespaces, configuration
+/// files outside the data directory. What the role may not see is left out with a warning appended.
+Result<> collect_cluster_facts(PgSession& session, const ServerInfo& server, const DatabaseConnector& connect,
+                               const std::string& data_directory, BackupMeta& meta, std::vector<std::string>& warnings);
+
+/// How to wait for WAL to reach the repository.
+struct ArchiveWait {
+  const Repository& repository;
+  std::string stanza;
+  unsigned cluster_number = 1;
+  std::chrono::milliseconds timeout{};
+  Clock& clock;
+  const CancelToken& cancel;
+};
+
+/// Wait until all `segments` are in the repository. `session`: asked what the archiver says when time is up; may be
+/// null. Errors: kTransient naming the first missing segment, the archiver's last success and failure.
+Result<> wait_for_segments(const ArchiveWait& wait, const std::vector<std::string>& segments, PgSession* session);
+
+/// Make sure that the WAL of the backup which begins at `start` will arrive: the segment before it was finished by the
+/// start. If it was archived long ago, to wherever, a new segment is finished and waited for.
+Result<> check_wal_arrives(const ArchiveWait& wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes,
+                           PgSession& session);
+
+}  // namespace pgark
