@@ -1,0 +1,233 @@
+#include "ops/check.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "catalog/wal.h"
+#include "repo/stored_file.h"
+#include "store/fault_store.h"
+#include "store/memory_store.h"
+#include "testing/memory_repository.h"
+#include "testing/pg_server.h"
+#include "testing/wal_samples.h"
+
+namespace pgark {
+namespace {
+
+using ::pgark::testing::sample_segment;
+using ::pgark::testing::SampleWal;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+/// A server whose answers are made up: what check asks, and no more.
+struct FakeServer {
+  uint64_t system_id = SampleWal{}.system_id;
+  bool in_recovery = false;
+  std::map<std::string, std::string> settings = {{"archive_mode", "on"},
+                                                 {"archive_command", "pgark --stanza=main archive-push %p"},
+                                                 {"archive_library", ""},
+                                                 {"wal_level", "replica"}};
+  uint64_t failed_count = 0;
+  std::function<void()> on_switch = [] {};
+  std::function<void(FakeServer&)> on_look = [](FakeServer&) {};  // pg_stat_archiver was asked.
+};
+
+class FakeSession final : public PgSession {
+ public:
+  explicit FakeSession(FakeServer& server) : server_(server) {}
+  std::string describe() const override { return "fake server"; }
+  Result<PgRows> query(const std::string& sql, const PgParams&) override {
+    if (sql.find("pg_control_system") != std::string::npos) {
+      return PgRows{{"150020", std::to_string(server_.system_id), "1300", "202209061",
+                     std::to_string(SampleWal{}.segment_bytes), "1", server_.in_recovery ? "t" : "f"}};
+    }
+    if (sql.find("pg_walfile_name") != std::string::npos) return PgRows{{"000000010000000000000005"}};
+    if (sql.find("pg_settings") != std::string::npos) {
+      PgRows rows;
+      for (const auto& [name, value] : server_.settings) rows.push_back({name, value});
+      return rows;
+    }
+    if (sql.find("pg_stat_archiver") != std::string::npos) {
+      server_.on_look(server_);
+      return PgRows{
+          {std::to_string(server_.failed_count), "000000010000000000000004", "2026-11-22", "000000010000000000000003"}};
+    }
+    if (sql.find("pg_create_restore_point") != std::string::npos) return PgRows{{"0/500100"}};
+    if (sql.find("pg_switch_wal") != std::string::npos) {
+      server_.on_switch();
+      return PgRows{{"0/500118"}};
+    }
+    return Error(Errc::kInternal, "unexpected statement: " + sql);
+  }
+
+ private:
+  FakeServer& server_;
+};
+
+/// Time that passes only by waiting.
+class SleepClock final : public Clock {
+ public:
+  Timestamp now() override { return Timestamp(std::chrono::duration_cast<std::chrono::microseconds>(elapsed_)); }
+  std::chrono::steady_clock::time_point steady() override { return std::chrono::steady_clock::time_point(elapsed_); }
+  void sleep_for(std::chrono::milliseconds duration) override { elapsed_ += duration; }
+
+ private:
+  std::chrono::steady_clock::duration elapsed_{};
+};
+
+class Check : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto memory = std::make_unique<FaultStore>(std::make_unique<MemoryStore>());
+    store_ = memory.get();
+    owned_ = std::move(memory);
+    repository_ = new_repository(*store_);
+    ASSERT_OK(write_cluster(*repository_, "main",
+                            {.number = 1,
+                             .system_identifier = SampleWal{}.system_id,
+                             .pg_major = 15,
+                             .control_version = 1300,
+                             .catalog_version = 202209061,
+                             .wal_segment_bytes = SampleWal{}.segment_bytes,
+                             .created = {}}));
+    server_.on_switch = [this] { archive(sample_segment({TimelineId{1}, 5}, 1)); };
+  }
+
+  void archive(const Buffer& segment) {
+    ASSERT_OK(write_stored_file(*repository_, *wal_key("main", 1, "000000010000000000000005"), segment, "{}"));
+  }
+
+  /// Codes of the findings, in order.
+  std::vector<std::string> run() {
+    options_.stanza = "main";
+    state_ = std::make_unique<CheckState>(options_, clock_, rng_, cancel_);
+    const auto ran = run_check(
+        *state_, {.open_session = [this]() -> Result<std::unique_ptr<PgSession>> {
+                    return std::unique_ptr<PgSession>(std::make_unique<FakeSession>(server_));
+                  },
+                  .open_store = [this]() -> Result<std::unique_ptr<ObjectStore>> { return std::move(owned_); }});
+    EXPECT_TRUE(ran.has_value());
+    std::vector<std::string> codes;
+    for (const Finding& finding : state_->findings) {
+      codes.push_back(fmt::format("{} {}", severity_name(finding.severity), finding.code));
+    }
+    return codes;
+  }
+
+  FakeServer server_;
+  SleepClock clock_;
+  Rng rng_{1};
+  CancelToken cancel_;
+  CheckOptions options_;
+  FaultStore* store_ = nullptr;
+  std::unique_ptr<ObjectStore> owned_;
+  std::unique_ptr<Repository> repository_;
+  std::unique_ptr<CheckState> state_;
+};
+
+TEST_F(Check, FindsNothingWhereAllIsWell) {
+  EXPECT_THAT(run(), IsEmpty());
+  EXPECT_FALSE(state_->failed());
+  EXPECT_EQ(state_->archived_segment, "000000010000000000000005");
+  EXPECT_TRUE(state_->store->list_all("main/probe/")->empty()) << "the probe was left behind";
+}
+
+TEST_F(Check, NamesWhatIsWrongWithSettings) {
+  const auto with = [this](const std::string& name, const std::string& value) {
+    SetUp();
+    server_.settings = FakeServer{}.settings;
+    server_.settings[name] = value;
+    return run();
+  };
+  EXPECT_THAT(with("archive_mode", "off"), ElementsAre("error archive_mode_off"));
+  EXPECT_THAT(with("wal_level", "minimal"), ElementsAre("error wal_level_minimal"));
+  EXPECT_THAT(with("archive_command", ""), ElementsAre("error archive_command_empty"));
+  EXPECT_THAT(with("archive_command", "pgark --stanza=other archive-push %p"),
+              ElementsAre("error archive_command_other_stanza"));
+  EXPECT_THAT(with("archive_command", "pgark --stanza 'main' archive-push %p"), IsEmpty());
+  EXPECT_THAT(with("archive_command", "/usr/local/bin/archive.sh %p"), ElementsAre("warning archive_command_foreign"));
+  EXPECT_THAT(with("archive_library", "basic_archive"), ElementsAre("warning archive_library_set"));
+}
+
+TEST_F(Check, RefusesAnotherCluster) {
+  server_.system_id = 42;
+  EXPECT_THAT(run(), ElementsAre("error stanza_of_another_cluster"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr("not 42"));
+}
+
+TEST_F(Check, WaitsNoLongerThanArchiveTimeout) {
+  server_.on_switch = [] {};
+  options_.archive_timeout = std::chrono::seconds(7);
+  EXPECT_THAT(run(), ElementsAre("error wal_not_archived"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr("within 7 s"));
+  EXPECT_LE(clock_.steady().time_since_epoch(), std::chrono::seconds(8));
+}
+
+TEST_F(Check, StopsWaitingWhenTheArchiverFails) {
+  server_.on_switch = [] {};
+  server_.on_look = [](FakeServer& server) { ++server.failed_count; };
+  EXPECT_THAT(run(), ElementsAre("error wal_not_archived"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr("archive_command failed"));
+  EXPECT_THAT(state_->findings[0].mend, HasSubstr("server's log"));
+  EXPECT_LE(clock_.steady().time_since_epoch(), std::chrono::seconds(1));
+}
+
+TEST_F(Check, ReadsTheSegmentBack) {
+  server_.on_switch = [this] { archive(sample_segment({TimelineId{1}, 6}, 1)); };
+  EXPECT_THAT(run(), ElementsAre("error wal_not_readable"));
+}
+
+TEST_F(Check, StandbyIsNotSwitched) {
+  server_.in_recovery = true;
+  server_.settings["archive_command"] = "";
+  bool switched = false;
+  server_.on_switch = [&] { switched = true; };
+  EXPECT_THAT(run(), IsEmpty());
+  EXPECT_FALSE(switched);
+}
+
+TEST_F(Check, RepositoryThatCannotBeWrittenIsAFinding) {
+  store_->set_rules({{.prefix = "main/probe/", .fault = Fault::kFail, .code = Errc::kNoSpace}});
+  EXPECT_THAT(run(), ElementsAre("error repository_not_writable"));
+}
+
+TEST_F(Check, AppendOnlyRepositoryIsFine) {
+  store_->set_rules({{.call = StoreCall::kRemove, .fault = Fault::kFail, .code = Errc::kPermission}});
+  EXPECT_THAT(run(), ElementsAre("info repository_append_only"));
+  EXPECT_FALSE(state_->failed());
+}
+
+TEST_F(Check, MissingStanzaNamesTheNextStep) {
+  ASSERT_OK(store_->remove(cluster_key("main", 1)));
+  EXPECT_THAT(run(), ElementsAre("error stanza_missing"));
+  EXPECT_THAT(state_->findings[0].mend, HasSubstr("stanza-create"));
+}
+
+TEST_F(Check, EveryFailingStoreCallIsAFinding) {
+  for (uint64_t n = 1;; ++n) {
+    SCOPED_TRACE(n);
+    SetUp();
+    store_->set_rules({{.nth = n, .times_max = 1, .fault = Fault::kFail, .code = Errc::kPermission}});
+    FaultStore* store = store_;
+    // The archiver's own write goes elsewhere, so that only calls of check are failed.
+    server_.on_switch = [this] {
+      const auto archiver = new_repository(store_->inner());
+      ASSERT_OK(write_stored_file(*archiver, *wal_key("main", 1, "000000010000000000000005"),
+                                  sample_segment({TimelineId{1}, 5}, 1), "{}"));
+    };
+    const auto findings = run();
+    if (store->fired().empty()) {
+      EXPECT_THAT(findings, IsEmpty());
+      ASSERT_GT(n, 8u);
+      break;
+    }
+    EXPECT_EQ(findings.size(), 1u) << store_call_name(store->fired()[0].call);
+  }
+}
+
+}  // namespace
+}  // namespace pgark
