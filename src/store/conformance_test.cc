@@ -2,29 +2,20 @@
 #include "store/conformance.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "store/posix_store.h"
 #include "store/retry_store.h"
+#include "store/store_test_util.h"
 
 namespace pgark {
 namespace {
 
-/// Does not wait: retries take no time.
-class InstantClock final : public Clock {
- public:
-  Timestamp now() override { return system_clock().now(); }
-  std::chrono::steady_clock::time_point steady() override { return system_clock().steady(); }
-  void sleep_for(std::chrono::milliseconds) override {}
-};
-
-InstantClock& instant_clock() {
-  static InstantClock clock;
+NoWaitClock& no_wait_clock() {
+  static NoWaitClock clock;
   return clock;
 }
 
@@ -45,7 +36,7 @@ std::unique_ptr<ObjectStore> make_posix_link(const std::string& directory) {
 std::unique_ptr<ObjectStore> with_retries(std::unique_ptr<ObjectStore> inner) {
   RetryPolicy policy;
   policy.attempts_max = 30;
-  return std::make_unique<RetryStore>(std::move(inner), policy, instant_clock(), 1);
+  return std::make_unique<RetryStore>(std::move(inner), policy, no_wait_clock(), 1);
 }
 
 /// Every kind of call fails now and then, some of them after they have worked.
@@ -60,7 +51,7 @@ std::unique_ptr<ObjectStore> with_faults(std::unique_ptr<ObjectStore> inner) {
       {.call = StoreCall::kCommit, .nth = 3, .every = 7, .fault = Fault::kFailAfter, .code = Errc::kOutcomeUnknown});
   rules.push_back(
       {.call = StoreCall::kCommit, .nth = 4, .every = 7, .fault = Fault::kFail, .code = Errc::kOutcomeUnknown});
-  return std::make_unique<FaultStore>(std::move(inner), rules, instant_clock());
+  return std::make_unique<FaultStore>(std::move(inner), rules, no_wait_clock());
 }
 
 std::unique_ptr<ObjectStore> make_fault(const std::string& directory) {
@@ -77,29 +68,28 @@ std::unique_ptr<ObjectStore> make_retry_over_faulty_posix(const std::string& dir
 struct Backend {
   const char* name;
   Make make;
+  ScratchPlace place = ScratchPlace::kMemory;
 };
 
 class ObjectStoreConformance : public testing::TestWithParam<std::tuple<Backend, size_t>> {};
 
 TEST_P(ObjectStoreConformance, Keeps) {
   const auto& [backend, index] = GetParam();
-  std::string directory = testing::TempDir() + "pgark-conformance-XXXXXX";
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const ScratchDirectory scratch(backend.place);
   {
-    const auto store = backend.make(directory);
+    const auto store = backend.make(scratch.path());
     const ConformanceCheck& check = conformance_checks()[index];
     const auto result = run_conformance_check(check, *store, "conformance/scratch", 16);
     EXPECT_TRUE(result.has_value()) << check.promise << "\n" << result.error().to_string();
     EXPECT_TRUE(store->list_all("").value().empty());
   }
   // A store on disk leaves nothing behind but its root: no temporaries, no empty directories.
-  EXPECT_TRUE(std::filesystem::is_empty(directory));
-  std::filesystem::remove_all(directory);
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, ObjectStoreConformance,
-    testing::Combine(testing::Values(Backend{"memory", make_memory}, Backend{"posix", make_posix},
+    testing::Combine(testing::Values(Backend{"memory", make_memory}, Backend{"posix", make_posix, ScratchPlace::kDisk},
                                      Backend{"posix_by_link", make_posix_link}, Backend{"fault", make_fault},
                                      Backend{"retry", make_retry},
                                      Backend{"retry_over_faulty_memory", make_retry_over_faulty_memory},

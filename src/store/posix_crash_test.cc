@@ -61,7 +61,7 @@ TEST(PosixStoreCrash, KilledWriterLeavesWholeObjectsAndSweepableTemporaries) {
   std::set<std::string> acknowledged;
   uint64_t next = 0;
   size_t temporaries_seen = 0;
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < 15; ++round) {
     int ends[2];
     ASSERT_EQ(::pipe(ends), 0);
     const pid_t child = ::fork();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -12,10 +13,17 @@
 
 namespace pgark {
 
+enum class ScratchPlace : unsigned char {
+  kDisk,
+  kMemory,  // A tmpfs where there is one: for tests of what is not about disks, whose many fsyncs would take their
+            // time.
+};
+
 /// A directory of its own, removed at the end.
 class ScratchDirectory {
  public:
-  ScratchDirectory() {
+  explicit ScratchDirectory(ScratchPlace place = ScratchPlace::kDisk) {
+    if (place == ScratchPlace::kMemory && ::access("/dev/shm", W_OK) == 0) path_ = "/dev/shm/pgark-store-XXXXXX";
     if (::mkdtemp(path_.data()) == nullptr) ADD_FAILURE() << "cannot make " << path_;
   }
   ~ScratchDirectory() {
