@@ -39,9 +39,14 @@ finish() {
 trap finish EXIT
 
 say() { printf '\n# %s\n' "$*"; }
-# Show a command as a person would type it, run it, show what came back.
+# Show a command as a person would type it, run it, show what came back. The scratch directory is shown as ~.
 run() {
-  printf '$ %s\n' "${*//$W/\~}"
+  local word line=
+  for word in "$@"; do
+    case $word in *' '*) word="'$word'" ;; esac
+    line+=" ${word//$W/\~}"
+  done
+  printf '$%s\n' "$line"
   "$@" 2>&1 | sed "s|$W|~|g"
 }
 sql() { psql -X -At -c "$1"; }
