@@ -1,4 +1,5 @@
-// The exclusion table. PostgreSQL matches most names at any depth; so does this.
+// The exclusion table. PostgreSQL matches most names at any depth; so does this. BASE_BACKUP of 10 copied unlogged and
+// temporary relations and relation caches as well, only for its next start to throw them away: they are left out too.
 #include "pg/exclusions.h"
 
 #include <fmt/format.h>
