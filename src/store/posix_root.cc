@@ -20,6 +20,24 @@ struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
+/// Whether an object is to be seen directly in the directory. False also means: not among the first entries looked at.
+bool holds_object(const File& directory) {
+  constexpr int kEntriesMax = 64;
+  const int own = ::openat(directory.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (own < 0) return false;
+  const std::unique_ptr<DIR, CloseDir> stream(::fdopendir(own));
+  if (!stream) {
+    ::close(own);
+    return false;
+  }
+  for (int i = 0; i < kEntriesMax; ++i) {
+    const struct dirent* entry = ::readdir(stream.get());
+    if (entry == nullptr) return false;
+    if (entry->d_type == DT_REG && is_key_component(entry->d_name)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string directory_of(const std::string& path) {
@@ -270,6 +288,7 @@ Result<> PosixRoot::sync_parents(const std::string& directory, const File& opene
     // Without a birth time an inode number that was used again could pass for the directory we knew.
     if (known != durable_.end() && known->second == identity && identity.born_ns != 0) return {};
   }
+  if (holds_object(opened)) return {};
   const std::string parent = directory_of(directory);
   TRY_ASSIGN(File above, open_directory(parent, "fsync directory"));
   if (!above.is_open()) return fail(ENOENT, "fsync directory", parent);
@@ -280,11 +299,6 @@ Result<> PosixRoot::sync_parents(const std::string& directory, const File& opene
   if (durable_.size() >= kDurableDirectoriesMax) durable_.clear();
   durable_[directory] = identity;
   return {};
-}
-
-Result<> PosixRoot::sync_directory(const std::string& directory, const File& opened) {
-  TRY(sync_entries(directory, opened));
-  return sync_parents(directory, opened);
 }
 
 }  // namespace pgark

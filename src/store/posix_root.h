@@ -70,8 +70,9 @@ class PosixRoot {
 
   /// Make the entries of `directory` durable. Calls of several threads for one directory share an fsync.
   Result<> sync_entries(const std::string& directory, const File& opened);
-  /// The same, and the entries that lead to it from the root: what an object in it needs to survive a loss of power.
-  Result<> sync_directory(const std::string& directory, const File& opened);
+  /// Make the entries durable that lead from the root to `directory`. A writer calls it before it gives an object its
+  /// name, so that a directory in which any object is to be seen needs it no more, whoever made it.
+  Result<> sync_parents(const std::string& directory, const File& opened);
 
   void observe(PosixEvent event, const std::string& path) const {
     if (options_.observer) options_.observer(event, path);
@@ -101,7 +102,6 @@ class PosixRoot {
   PosixRoot(File root, std::string path, PosixOptions options, dev_t device, ino_t inode)
       : root_(std::move(root)), path_(std::move(path)), options_(std::move(options)), device_(device), inode_(inode) {}
 
-  Result<> sync_parents(const std::string& directory, const File& opened);
   static Identity identity_of(const File& opened);
   Error root_error(std::string_view cause) const;
 

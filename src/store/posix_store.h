@@ -20,8 +20,8 @@ struct StaleTemporaries {
 
 /// Keeps the object "a/b/c" in the file "<root>/a/b/c". An object is written to ".tmp-<pid>-<random>" beside its place,
 /// synced, and given its name by a rename that cannot overwrite (link(2) where the file system has none, as NFS); then
-/// the directory is synced, and its parents unless this process knows them to be durable. Directories come and go on
-/// demand. A removal is synced too: a manifest that came back after its packs were gone would promise a restore.
+/// the directory is synced. The directories above were synced before, unless known to be durable. Directories come and
+/// go on demand. A removal is synced too: a manifest that came back after its packs were gone would promise a restore.
 /// On NFS, other hosts may see a new object late (attribute caching); nothing else depends on the file system's kind.
 class PosixStore final : public ObjectStore {
  public:

@@ -212,16 +212,21 @@ struct Journal {
   std::vector<std::string> events GUARDED_BY(mu);
 };
 
-TEST(PosixStore, CommitSyncsContentThenNameThenEveryNewParent) {
+TEST(PosixStore, CommitSyncsContentAndNewParentsThenNamesItThenSyncsTheName) {
   const ScratchDirectory root;
   Journal journal;
   auto store = PosixStore::open(root.path(), journal.options()).value();
   ASSERT_TRUE(store->put({"a/b/object"}, as_bytes("x")).has_value());
-  EXPECT_THAT(journal.take(), ElementsAre("mkdir a", "mkdir a/b", "fsync a/b/object", "publish a/b/object",
-                                          "fsyncdir a/b", "fsyncdir a", "fsyncdir "));
+  EXPECT_THAT(journal.take(), ElementsAre("mkdir a", "mkdir a/b", "fsync a/b/object", "fsyncdir a", "fsyncdir ",
+                                          "publish a/b/object", "fsyncdir a/b"));
   ASSERT_TRUE(store->put({"a/b/second"}, as_bytes("x")).has_value());
   EXPECT_THAT(journal.take(), ElementsAre("fsync a/b/second", "publish a/b/second", "fsyncdir a/b"))
       << "parents known to be durable are not synced again";
+  Journal elsewhere;
+  auto other = PosixStore::open(root.path(), elsewhere.options()).value();
+  ASSERT_TRUE(other->put({"a/b/third"}, as_bytes("x")).has_value());
+  EXPECT_THAT(elsewhere.take(), ElementsAre("fsync a/b/third", "publish a/b/third", "fsyncdir a/b"))
+      << "nor by another process, to which an object in the directory is proof";
   ASSERT_TRUE(store->remove({"a/b/second"}).value());
   EXPECT_THAT(journal.take(), ElementsAre("remove a/b/second", "fsyncdir a/b"));
 }
@@ -233,7 +238,7 @@ TEST(PosixStore, DirectoriesMadeByAnotherProcessAreSyncedToo) {
   auto store = PosixStore::open(root.path(), journal.options()).value();
   ASSERT_TRUE(store->put({"a/b/object"}, as_bytes("x")).has_value());
   EXPECT_THAT(journal.take(),
-              ElementsAre("fsync a/b/object", "publish a/b/object", "fsyncdir a/b", "fsyncdir a", "fsyncdir "));
+              ElementsAre("fsync a/b/object", "fsyncdir a", "fsyncdir ", "publish a/b/object", "fsyncdir a/b"));
   // Removed and made again, it is another directory, and not known.
   auto other = PosixStore::open(root.path()).value();
   ASSERT_TRUE(other->remove({"a/b/object"}).value());
@@ -241,7 +246,7 @@ TEST(PosixStore, DirectoriesMadeByAnotherProcessAreSyncedToo) {
   std::filesystem::create_directories(root.path() + "/a/b");
   ASSERT_TRUE(store->put({"a/b/object"}, as_bytes("x")).has_value());
   EXPECT_THAT(journal.take(),
-              ElementsAre("fsync a/b/object", "publish a/b/object", "fsyncdir a/b", "fsyncdir a", "fsyncdir "));
+              ElementsAre("fsync a/b/object", "fsyncdir a", "fsyncdir ", "publish a/b/object", "fsyncdir a/b"));
 }
 
 TEST(PosixStore, ObjectThatAlreadyExistsIsMadeDurableBeforeThatIsSaid) {
@@ -251,7 +256,7 @@ TEST(PosixStore, ObjectThatAlreadyExistsIsMadeDurableBeforeThatIsSaid) {
   std::filesystem::create_directories(root.path() + "/a");
   write_file(root.path() + "/a/object", "x");  // Renamed by a writer that died before it could sync the directory.
   EXPECT_EQ(store->create({"a/object"}).error().code(), Errc::kAlreadyExists);
-  EXPECT_THAT(journal.take(), ElementsAre("fsyncdir a", "fsyncdir "));
+  EXPECT_THAT(journal.take(), ElementsAre("fsyncdir a"));
   auto late = std::move(store->create({"a/late"})).value();
   write_file(root.path() + "/a/late", "y");
   EXPECT_EQ(std::move(*late).commit().error().code(), Errc::kAlreadyExists);

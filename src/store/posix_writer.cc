@@ -27,7 +27,7 @@ Result<> check_name_free(PosixRoot& root, const ObjectKey& key, const File& dire
   if (S_ISDIR(status.st_mode))
     return root.fail(Errc::kInvalid, "create object", key.value, "the name is a directory of other objects");
   // Its writer may have died between the rename and the fsync of the directory: see the contract, "Durable".
-  TRY_CTX(root.sync_directory(directory_of(key.value), directory),
+  TRY_CTX(root.sync_entries(directory_of(key.value), directory),
           fmt::format("make durable the existing object '{}'", key.value));
   return root.fail(Errc::kAlreadyExists, "create object", key.value, "the name is taken");
 }
@@ -99,9 +99,11 @@ Result<ObjectInfo> PosixWriter::commit() && {
   if (static_cast<uint64_t>(status.st_size) != bytes_)
     return root_.fail(Errc::kInternal, "commit object", key_.value,
                       fmt::format("{} bytes were written and the file holds {}", bytes_, status.st_size));
+  // Before the name appears: see sync_parents().
+  TRY_CTX(root_.sync_parents(directory_, opened_directory_), "commit object '" + key_.value + "'");
   TRY(publish());
   root_.observe(PosixEvent::kPublish, key_.value);
-  if (auto synced = root_.sync_directory(directory_, opened_directory_); !synced.has_value())
+  if (auto synced = root_.sync_entries(directory_, opened_directory_); !synced.has_value())
     return std::move(synced)
         .error()
         .with_code(Errc::kOutcomeUnknown)
