@@ -147,11 +147,12 @@ pg1-socket-path=$W
 pg1-port=5471
 pg1-user=postgres
 CONF
-  # Block incremental came after 2.45; an older pgBackRest does without.
-  pgbackrest --config="$W/pgbackrest.conf" --stanza=main stanza-create >"$W/command.log" 2>&1 ||
-    { sed -i /repo1-block/d "$W/pgbackrest.conf"; pgbackrest --config="$W/pgbackrest.conf" --stanza=main stanza-create >"$W/command.log" 2>&1; } ||
-    { cat "$W/command.log" >&2; return 1; }
   local tool=(pgbackrest "--config=$W/pgbackrest.conf" --stanza=main)
+  # Before 2.46, Debian's 2.45 included, blocks are a beta feature that must be asked for.
+  if [[ $(pgbackrest version) =~ ([0-9]+)\.([0-9]+) ]] && ((BASH_REMATCH[1] * 1000 + BASH_REMATCH[2] < 2046)); then
+    tool+=(--beta)
+  fi
+  "${tool[@]}" stanza-create >"$W/command.log" 2>&1 || { cat "$W/command.log" >&2; return 1; }
   archive_with "${tool[*]} archive-push %p"
   measure pgbackrest-backup "$1" "$W/repo-pgbackrest" "${tool[@]}" backup --type=full
   clean_restored
