@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kWidth = 80;
 constexpr size_t kTextColumn = 30;
+constexpr char kHardSpace = '\x01';
 
 std::string words_of(std::string_view bar_separated) {
   std::string text;
@@ -37,13 +38,21 @@ std::string general_help() {
   text +=
       "\nA first backup, with repo1-path and pg1-path set in /etc/pgark/pgark.conf:\n"
       "  pgark --stanza=main stanza-create\n"
-      "  (set archive_mode=on and archive_command = 'pgark --stanza=main archive-push %p')\n"
+      "  (now set archive_mode=on in postgresql.conf, and\n"
+      "   archive_command = 'pgark --stanza=main archive-push %p')\n"
       "  pgark --stanza=main check\n"
       "  pgark --stanza=main backup\n"
       "\nAnd back, to one second before a mistake:\n"
       "  pgark --stanza=main --type=time --target='2026-11-22 10:14:59' restore\n"
-      "\nOptions may also be set in the environment (PGARK_STANZA=main) or the configuration\n"
-      "file. 'pgark help COMMAND' lists them, 'pgark help COMMAND OPTION' explains one.\n";
+      "\nOptions may also be set in the environment (PGARK_STANZA=main) or in the\n"
+      "configuration file. 'pgark help COMMAND' lists them, and 'pgark help COMMAND\n"
+      "OPTION' explains one.\n";
+  return text;
+}
+
+/// A space that wrap_text() keeps, while what is in brackets must stay together.
+std::string together(std::string text) {
+  std::ranges::replace(text, ' ', kHardSpace);
   return text;
 }
 
@@ -51,9 +60,10 @@ std::string general_help() {
 std::string option_entry(const OptionSpec& spec, Command command) {
   std::string summary(spec.summary);
   if (spec.required.has(command)) summary += " [required]";
-  if (!default_text(spec).empty()) summary += fmt::format(" [default: {}]", default_text(spec));
+  if (!default_text(spec).empty()) summary += " " + together(fmt::format("[default: {}]", default_text(spec)));
   const std::string name = "  " + option_usage(spec);
-  const std::string text = wrap_text(summary, kWidth, kTextColumn);
+  std::string text = wrap_text(summary, kWidth, kTextColumn);
+  std::ranges::replace(text, kHardSpace, ' ');
   if (name.size() + 1 >= kTextColumn) return name + "\n" + text;
   return name + text.substr(name.size());
 }
@@ -82,13 +92,11 @@ std::string how_to_set(const OptionSpec& spec) {
   if (spec.type == OptionType::kBoolean) line = fmt::format("--{0} or --no-{0}", option_full_name(spec));
   table.row({"command line", line});
   table.row({"environment", fmt::format("{}={}", environment_variable(spec), option_type_name(spec.type))});
-  if (spec.source == OptionSource::kAnywhere) {
-    const std::string_view sections = spec.group == OptionGroup::kStanza
-                                          ? "[STANZA] or [STANZA:COMMAND]"
-                                          : "[global], [STANZA], each also with :COMMAND";
-    table.row({"file", fmt::format("{}={} in {}", option_full_name(spec), option_type_name(spec.type), sections)});
-  }
-  return table.to_string();
+  if (spec.source == OptionSource::kCommandLine) return table.to_string();
+  table.row({"file", fmt::format("{}={}", option_full_name(spec), option_type_name(spec.type))});
+  return table.to_string() + (spec.group == OptionGroup::kStanza
+                                  ? "in a section [STANZA] or [STANZA:COMMAND].\n"
+                                  : "in a section [global], [global:COMMAND], [STANZA] or [STANZA:COMMAND].\n");
 }
 
 std::string option_help(const OptionSpec& spec, const CommandSpec& command) {
@@ -105,7 +113,7 @@ std::string option_help(const OptionSpec& spec, const CommandSpec& command) {
   summary[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(summary[0])));
   text += wrap_text(summary + ".", kWidth);
   if (!spec.description.empty()) text += "\n" + wrap_text(spec.description, kWidth);
-  text += fmt::format("\nValue:   {}\n", value_rule(spec));
+  text += "\n" + wrap_text("Value: " + value_rule(spec), kWidth);
   if (!default_text(spec).empty()) text += fmt::format("Default: {}\n", default_text(spec));
   if (spec.required.has(command.id)) text += fmt::format("Required for {}.\n", command.name);
   return text + "\nSet it on any of\n" + how_to_set(spec);
@@ -229,6 +237,8 @@ std::string value_rule(const OptionSpec& spec) {
 std::string option_usage(const OptionSpec& spec) {
   const std::string name = "--" + option_full_name(spec);
   if (spec.type == OptionType::kBoolean) return name;
+  // Short choices say themselves.
+  if (spec.type == OptionType::kEnum && spec.allowed.size() <= 20) return fmt::format("{}={}", name, spec.allowed);
   return fmt::format("{}={}", name, option_type_name(spec.type));
 }
 

@@ -193,6 +193,12 @@ std::string environment_name(std::string_view option) {
   return name;
 }
 
+/// What pgark's own tests are told by, and pass on to the program.
+bool is_of_the_tests(std::string_view variable) {
+  constexpr std::string_view kNames[] = {"PGARK_BINARY", "PGARK_KEEP", "PGARK_SERVERS", "PGARK_SLOW"};
+  return variable.starts_with("PGARK_TEST_") || std::ranges::find(kNames, variable) != std::end(kNames);
+}
+
 std::vector<std::string> split_at_colons(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t at = 0; at <= text.size();) {
@@ -272,8 +278,7 @@ Result<CommandLine> parse_command_line(const std::vector<std::string>& words) {
 std::vector<GivenOption> environment_options(const SettingsInput& input, std::vector<std::string>& warnings) {
   std::vector<GivenOption> options;
   for (const auto& [variable, value] : input.environment) {
-    // What pgark's own tests hand to themselves.
-    if (!variable.starts_with("PGARK_") || variable.starts_with("PGARK_TEST_") || variable == "PGARK_BINARY") continue;
+    if (!variable.starts_with("PGARK_") || is_of_the_tests(variable)) continue;
     std::string written;
     for (const char c : std::string_view(variable).substr(6)) {
       written += c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;

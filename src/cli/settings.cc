@@ -169,17 +169,17 @@ class SettingsResolver {
     }
   }
 
-  const Value* given(std::string_view name) const {
+  const Value* value_of(std::string_view name) const {
     const auto found = settings_.values_.find(name);
     return found == settings_.values_.end() ? nullptr : &found->second;
   }
   std::string given_text(std::string_view name) const {
-    const Value* value = given(name);
+    const Value* value = value_of(name);
     return value == nullptr || value->texts.empty() ? "" : value->texts.front();
   }
 
   Result<> take_stanza() {
-    const Value* stanza = given("stanza");
+    const Value* stanza = value_of("stanza");
     if (stanza == nullptr) return {};
     TRY_CTX(check_stanza_name(stanza->texts.front()), stanza->where);
     settings_.stanza_ = stanza->texts.front();
@@ -189,7 +189,7 @@ class SettingsResolver {
   /// Read what --config, --config-path, --config-include-path say, as pgBackRest does: a file that is named stands
   /// alone; a path that is named has to exist.
   Result<> read_files() {
-    const Value* config = given("config");
+    const Value* config = value_of("config");
     if (config != nullptr && config->texts.empty()) return {};  // --no-config.
     const std::string base = given_text("config-path");
     config_path_ = config != nullptr ? config->texts.front()
@@ -200,7 +200,7 @@ class SettingsResolver {
       TRY_ASSIGN_CTX(entries, read_ini_file(config_path_), "read configuration");
       settings_.config_file_ = config_path_;
     }
-    const Value* include = given("config-include-path");
+    const Value* include = value_of("config-include-path");
     const std::string include_path = include != nullptr ? include->texts.front()
                                      : !base.empty()    ? base + "/conf.d"
                                                         : input_.default_include_path;
@@ -259,7 +259,7 @@ class SettingsResolver {
 
   /// Where a missing option could be put, or which file was perhaps meant to be read.
   std::string where_to_set(const std::string& name) const {
-    if (settings_.config_file_.empty() && given("config") == nullptr) {
+    if (settings_.config_file_.empty() && !settings_.given("config")) {
       const auto foreign = std::ranges::find_if(input_.foreign_configs, file_exists);
       if (foreign != input_.foreign_configs.end()) {
         return fmt::format("{} does not exist, but {} does: use it with --config={}", config_path_, *foreign, *foreign);
@@ -296,17 +296,17 @@ class SettingsResolver {
 
   /// Rules between options.
   Result<> check_together() const {
-    const Value* repo = given("repo");
+    const Value* repo = value_of("repo");
     if (repo != nullptr && repo->number != 1) {
       return Error(Errc::kUnsupported,
                    fmt::format("{}: a second repository is not provided in this version", repo->where));
     }
-    if (const Value* level = given("compress-level");
+    if (const Value* level = value_of("compress-level");
         level != nullptr && given_text("compress-type") == "lz4" && level->number > 12) {
       return Error(Errc::kInvalid,
                    fmt::format("{}: '{}' is out of range: allowed for lz4 are 1 to 12", level->where, level->number));
     }
-    if (const Value* exclude = given("exclude")) {
+    if (const Value* exclude = value_of("exclude")) {
       for (const std::string& path : exclude->texts) {
         if (path[0] == '/') {
           return Error(Errc::kInvalid,
@@ -319,7 +319,7 @@ class SettingsResolver {
   }
 
   Result<> check_tablespace_map() const {
-    const Value* map = given("tablespace-map");
+    const Value* map = value_of("tablespace-map");
     if (map == nullptr) return {};
     for (const std::string& pair : map->texts) {
       const std::string path = pair.substr(pair.find('=') + 1);

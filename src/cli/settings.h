@@ -51,9 +51,9 @@ class Settings {
   const std::vector<std::string>& warnings() const { return warnings_; }
   /// Options that were given, as one line for the log, secrets hidden: "--process-max=2 --repo1-path=/var/lib/pgark".
   std::string dump() const;
-  /// Options given on this command line or in the environment that `other` takes too, as words of a command line, so that
-  /// a restore_command works with the same repository from the environment of the server. Without stanza, secrets, and
-  /// what concerns only the run at hand (log levels, output, process-max).
+  /// Options given on this command line or in the environment that `other` takes too, as words of a command line, so
+  /// that a restore_command works with the same repository from the environment of the server. Without stanza, secrets,
+  /// and what concerns only the run at hand (log levels, output, process-max).
   std::vector<std::string> words_for(Command other) const;
   /// The file the settings were read from, empty if none was.
   const std::string& config_file() const { return config_file_; }
