@@ -30,8 +30,8 @@ void TaskGroup::spawn(std::function<Result<>()> task) {
 void TaskGroup::fail(Error error) {
   {
     MutexLock lock(mu_);
-    const bool better = !first_error_.has_value() ||
-                        (first_error_->code() == Errc::kCancelled && error.code() != Errc::kCancelled);
+    const bool better =
+        !first_error_.has_value() || (first_error_->code() == Errc::kCancelled && error.code() != Errc::kCancelled);
     if (better) first_error_ = std::move(error);
   }
   cancel_.cancel();

@@ -36,8 +36,8 @@ class TaskGroup {
   std::vector<std::thread> threads_;  // Touched only by the thread that owns the group.
 };
 
-/// A queue bounded by the summed cost of what it holds (bytes, as a rule). An item dearer than the bound is let in alone.
-/// close() ends it: pushes are refused, pops drain what is left and then return nothing.
+/// A queue bounded by the summed cost of what it holds (bytes, as a rule). An item dearer than the bound is let in
+/// alone. close() ends it: pushes are refused, pops drain what is left and then return nothing.
 template <typename T>
 class BoundedQueue {
  public:
