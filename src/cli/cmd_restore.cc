@@ -94,23 +94,23 @@ nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreReq
     links.push_back(std::move(item));
   }
   return {{"stanza", stanza},
-          {"backup", report.backup.label},
+          {"label", report.backup.label},
           {"target", std::move(target)},
           {"timeline", report.timeline.value},
-          {"data-directory", report.data_directory},
+          {"data_directory", report.data_directory},
           {"links", std::move(links)},
-          {"files", report.file_count},
-          {"bytes", report.logical_bytes},
-          {"bytes-written", report.written_bytes},
-          {"bytes-fetched", report.fetched_bytes},
-          {"bad-pages", report.bad_page_count},
+          {"file_count", report.file_count},
+          {"logical_bytes", report.logical_bytes},
+          {"written_bytes", report.written_bytes},
+          {"fetched_bytes", report.fetched_bytes},
+          {"bad_page_count", report.bad_page_count},
           {"seconds", seconds_of(report)},
-          {"bytes-per-second", rate_of(report)},
-          {"recovery-file", report.recovery_file},
-          {"signal-file", report.signal_file},
-          {"outside-files", report.outside_files},
+          {"bytes_per_second", rate_of(report)},
+          {"recovery_file", report.recovery_file},
+          {"signal_file", report.signal_file},
+          {"outside_files", report.outside_files},
           {"warnings", report.warnings},
-          {"next-step", next_step(report, request)}};
+          {"next_step", next_step(report, request)}};
 }
 
 std::string report_text(const RestoreReport& report, const RestoreRequest& request) {

@@ -131,6 +131,7 @@ std::string target_of_link(const std::string& data_directory, const std::string&
 
 Result<> check_maps_name_something(const Survey& survey, const BackupMeta& backup, const RestoreRequest& request) {
   for (const auto& [key, path] : request.tablespace_map) {
+    TRY(clean_absolute_path(path, "tablespace " + key));
     const bool known =
         std::any_of(survey.symlinks.begin(), survey.symlinks.end(), [&, &wanted = key](const auto& link) {
           const uint32_t oid = tablespace_oid_of(link.first);
