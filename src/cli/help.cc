@@ -116,7 +116,7 @@ std::string option_help(const OptionSpec& spec, const CommandSpec& command) {
   text += "\n" + wrap_text("Value: " + value_rule(spec), kWidth);
   if (!default_text(spec).empty()) text += fmt::format("Default: {}\n", default_text(spec));
   if (spec.required.has(command.id)) text += fmt::format("Required for {}.\n", command.name);
-  return text + "\nSet it on any of\n" + how_to_set(spec);
+  return text + "\nTo be set by\n" + how_to_set(spec);
 }
 
 struct Topic {

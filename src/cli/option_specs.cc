@@ -28,7 +28,7 @@ constexpr CommandSpec kCommands[] = {
      "Annotations are key/value pairs that `info` shows with a backup. Give the backup with --set and each pair with "
      "--annotation=KEY=VALUE; an empty value removes the key.",
      "", 0, 0, true, true, false},
-    {kArchiveGet, "archive-get", "Fetch a WAL segment or timeline history file from the repository",
+    {kArchiveGet, "archive-get", "Fetch a WAL file from the repository",
      "Meant for PostgreSQL's restore_command, which `restore` sets up:\n\n"
      "  restore_command = 'pgark --stanza=main archive-get %f \"%p\"'\n\n"
      "Exits with 0 when the file is in place, with 1 when the repository was searched and does not hold it, and above "
@@ -160,8 +160,9 @@ constexpr OptionSpec kOptions[] = {
      .description = "off sets archive_mode=off, so that a copy never archives into the stanza of its original. preserve "
                     "keeps the settings of the backup."},
     {.name = "archive-mode-check", .type = kBoolean, .commands = kBackup | kCheck | kArchivePush, .value_default = "y",
-     .summary = "check PostgreSQL's archive_mode",
-     .description = "With n, archive_mode=always is not refused. It lets a standby push the same WAL as its primary."},
+     .summary = "check that PostgreSQL's archive_command calls pgark",
+     .description = "With n, backup accepts an archive_command that does not call `pgark archive-push` itself, such as a "
+                    "script that does. That WAL arrives in the repository is checked in any case."},
     {.name = "archive-timeout", .type = kTime, .commands = kBackup | kCheck | kArchiveGet | kArchivePush,
      .value_default = "60", .min = 100, .max = kDay,
      .summary = "how long to wait for a WAL segment to reach the repository"},
@@ -244,7 +245,9 @@ constexpr OptionSpec kOptions[] = {
      .summary = "timeline to recover along: a number, current or latest"},
     {.name = "type", .type = kEnum, .commands = kBackup, .source = OptionSource::kCommandLine,
      .value_default = "full", .allowed = "full",
-     .summary = "kind of backup", .description = "full copies everything."},
+     .summary = "kind of backup",
+     .description = "full copies everything, and is what this version makes. diff and incr are refused rather than turned "
+                    "into a full backup."},
     {.name = "type", .type = kEnum, .commands = kInfo, .source = OptionSource::kCommandLine, .allowed = "full|diff|incr",
      .summary = "show only backups of this type"},
     {.name = "type", .type = kEnum, .commands = kRestore, .source = OptionSource::kCommandLine,
