@@ -143,7 +143,8 @@ class Pusher {
   }
 
   Result<ObjectInfo> write(const ObjectKey& key) const {
-    return write_stored_file(repository_, key, source_.content, document_, options_.codec, options_.level);
+    return write_stored_file(repository_, key, source_.content, document_, options_.codec, options_.level,
+                             options_.threads);
   }
 
   Result<bool> holds_same_bytes(const ObjectKey& key) const {

@@ -17,7 +17,8 @@ struct ArchivePushOptions {
   std::string data_directory;  // Of the cluster, to know whose a file is that does not say so itself; may be empty.
   Codec codec = Codec::kZstd;
   int level = 1;
-  std::string host;  // Recorded with the file.
+  unsigned threads = 1;  // That compress.
+  std::string host;      // Recorded with the file.
 };
 
 enum class ArchivePushOutcome : uint8_t {

@@ -4,22 +4,127 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
+
+#include "core/thread_annotations.h"
+#include "pipe/task_group.h"
 
 namespace pgark {
 namespace {
+
 constexpr size_t kPieceBytes = 1u << 20;
+
+Bytes piece_of(Bytes raw, size_t index) {
+  const size_t at = index * kPieceBytes;
+  return raw.subspan(at, std::min(kPieceBytes, raw.size() - at));
 }
 
-Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
-                                     const std::string& document, Codec codec, int level) {
-  TRY_ASSIGN(ContainerWriter writer, ContainerWriter::create(repository, key, ContainerKind::kWal));
+Result<> append_pieces(ContainerWriter& writer, Bytes raw, Codec codec, int level, size_t count) {
   Compressor compressor(codec, level);
   CodedFrame frame;
-  for (size_t at = 0; at < raw.size(); at += kPieceBytes) {
-    TRY(code_frame(FrameType::kWalData, raw.subspan(at, std::min(kPieceBytes, raw.size() - at)), compressor, frame));
+  for (size_t i = 0; i < count; ++i) {
+    TRY(code_frame(FrameType::kWalData, piece_of(raw, i), compressor, frame));
     TRY(writer.append(frame));
   }
-  if (!document.empty()) TRY(writer.append(FrameType::kMeta, as_bytes(document), compressor));
+  return {};
+}
+
+/// Codes the pieces on threads of its own, a bounded number ahead of the one thread that appends them in order.
+class PieceCoder {
+ public:
+  PieceCoder(Bytes raw, Codec codec, int level, size_t count, unsigned threads)
+      : raw_(raw), codec_(codec), level_(level), count_(count), slots_(size_t{2} * threads) {
+    for (unsigned i = 0; i < threads; ++i) group_.spawn([this] { return work(); });
+  }
+  ~PieceCoder() { stop(); }
+
+  Result<> append_to(ContainerWriter& writer) {
+    for (size_t i = 0; i < count_; ++i) {
+      Slot& slot = slots_[i % slots_.size()];
+      if (!wait_until_ready(slot)) {
+        stop();
+        return group_.wait();
+      }
+      TRY(writer.append(slot.frame));
+      MutexLock lock(mu_);
+      slot.ready = false;
+      appended_ = i + 1;
+      changed_.notify_all();
+    }
+    return group_.wait();
+  }
+
+ private:
+  struct Slot {
+    CodedFrame frame;
+    bool ready = false;  // Guarded by mu_; the frame belongs to the appender while it is set, else to a worker.
+  };
+
+  void stop() {
+    MutexLock lock(mu_);
+    stopped_ = true;
+    changed_.notify_all();
+  }
+
+  /// False if it never will be, because a thread failed or none could be started.
+  bool wait_until_ready(const Slot& slot) {
+    MutexLock lock(mu_);
+    while (!slot.ready && !failed_ && !group_.cancel().cancelled()) changed_.wait(mu_);
+    return slot.ready;
+  }
+
+  Result<> work() {
+    Compressor compressor(codec_, level_);
+    for (;;) {
+      size_t index = 0;
+      {
+        MutexLock lock(mu_);
+        index = next_++;
+        if (index >= count_) return {};
+        while (index >= appended_ + slots_.size() && !stopped_) changed_.wait(mu_);
+        if (stopped_) return {};
+      }
+      Slot& slot = slots_[index % slots_.size()];
+      auto coded = code_frame(FrameType::kWalData, piece_of(raw_, index), compressor, slot.frame);
+      MutexLock lock(mu_);
+      slot.ready = coded.has_value();
+      failed_ = failed_ || !coded.has_value();
+      changed_.notify_all();
+      if (!coded) return coded;
+    }
+  }
+
+  const Bytes raw_;
+  const Codec codec_;
+  const int level_;
+  const size_t count_;
+  std::vector<Slot> slots_;
+  Mutex mu_;
+  CondVar changed_;
+  size_t next_ GUARDED_BY(mu_) = 0;      // Piece that no worker took yet.
+  size_t appended_ GUARDED_BY(mu_) = 0;  // Pieces already in the container.
+  bool failed_ GUARDED_BY(mu_) = false;
+  bool stopped_ GUARDED_BY(mu_) = false;
+  TaskGroup group_;  // Last: its threads end before what they use.
+};
+
+}  // namespace
+
+Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
+                                     const std::string& document, Codec codec, int level, unsigned threads) {
+  TRY_ASSIGN(ContainerWriter writer, ContainerWriter::create(repository, key, ContainerKind::kWal));
+  const size_t pieces = (raw.size() + kPieceBytes - 1) / kPieceBytes;
+  const auto workers = static_cast<unsigned>(std::min<size_t>(threads, pieces));
+  if (workers <= 1) {
+    TRY(append_pieces(writer, raw, codec, level, pieces));
+  } else {
+    PieceCoder coder(raw, codec, level, pieces, workers);
+    TRY(coder.append_to(writer));
+  }
+  if (!document.empty()) {
+    Compressor compressor(codec, level);
+    TRY(writer.append(FrameType::kMeta, as_bytes(document), compressor));
+  }
   return std::move(writer).commit();
 }
 

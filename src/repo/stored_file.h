@@ -8,9 +8,11 @@
 namespace pgark {
 
 /// Store `raw` (which may be empty) in 1 MiB frames, with a JSON document beside it ("" for none), compressed with zstd
-/// 1 unless `codec` says otherwise. Errors: as ObjectWriter::commit(), kAlreadyExists among them.
+/// 1 unless `codec` says otherwise, by `threads` threads. The bytes stored do not depend on their number.
+/// Errors: as ObjectWriter::commit(), kAlreadyExists among them.
 Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
-                                     const std::string& document, Codec codec = Codec::kZstd, int level = 1);
+                                     const std::string& document, Codec codec = Codec::kZstd, int level = 1,
+                                     unsigned threads = 1);
 
 struct StoredFile {
   Buffer raw;
