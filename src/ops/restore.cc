@@ -83,35 +83,56 @@ Result<BackupChoice> choose(const Repository& repository, const std::string& sta
 
 bool recovers(TargetKind kind) { return kind != TargetKind::kPreserve && kind != TargetKind::kNone; }
 
+/// Segments the backup itself needs, and the first one missing behind it although later ones are there.
+Result<std::optional<pg::WalSegment>> check_wal_of_backup(const std::vector<std::string>& names,
+                                                          const BackupMeta& backup) {
+  const uint32_t segment_bytes = backup.wal_segment_bytes;
+  TRY_ASSIGN_CTX(auto segment, pg::parse_segment_name(backup.wal_start, segment_bytes), "backup " + backup.label);
+  TRY_ASSIGN_CTX(const auto stop, pg::parse_segment_name(backup.wal_stop, segment_bytes), "backup " + backup.label);
+  const auto has = [&](const pg::WalSegment& wanted) {
+    return std::binary_search(names.begin(), names.end(), pg::segment_name(wanted, segment_bytes));
+  };
+  for (; segment <= stop; segment = segment.next())
+    if (!has(segment))
+      return Error(Errc::kNotFound, fmt::format("backup {} needs WAL segment {}, which is not in the repository",
+                                                backup.label, pg::segment_name(segment, segment_bytes)))
+          .with_hint("without it the backup cannot become consistent: restore another one with --set");
+  while (has(segment)) segment = segment.next();
+  const std::string last_of_timeline = fmt::format("{:08X}FFFFFFFFFFFFFFFF", segment.timeline.value);
+  const auto later = std::upper_bound(names.begin(), names.end(), pg::segment_name(segment, segment_bytes));
+  if (later != names.end() && *later <= last_of_timeline) return std::optional(segment);
+  return std::optional<pg::WalSegment>();
+}
+
 /// Refuse if WAL that recovery cannot do without is provably not in the repository.
-Result<> check_wal(const Repository& repository, const std::string& stanza, const BackupMeta& backup,
-                   const RestoreTarget& target) {
-  if (!recovers(target.kind) || !pg::is_wal_segment_bytes(backup.wal_segment_bytes)) return {};
+/// Returns what the operator should know of WAL behind the backup.
+Result<std::vector<std::string>> check_wal(const Repository& repository, const std::string& stanza,
+                                           const BackupMeta& backup, const RestoreTarget& target) {
+  std::vector<std::string> warnings;
+  const uint32_t segment_bytes = backup.wal_segment_bytes;
+  if (!recovers(target.kind) || !pg::is_wal_segment_bytes(segment_bytes)) return warnings;
   const bool to_lsn = target.kind == TargetKind::kLsn;
   TRY_ASSIGN(const auto names, list_wal_segments(repository, stanza, backup.cluster_number,
                                                  to_lsn ? std::nullopt : std::optional(backup.start_timeline)));
+  const pg::WalSegment wanted = pg::segment_at(backup.stop_timeline, target.lsn, segment_bytes);
   if (backup.start_timeline == backup.stop_timeline) {
-    TRY_ASSIGN_CTX(auto segment, pg::parse_segment_name(backup.wal_start, backup.wal_segment_bytes),
-                   "backup " + backup.label);
-    TRY_ASSIGN_CTX(const auto last, pg::parse_segment_name(backup.wal_stop, backup.wal_segment_bytes),
-                   "backup " + backup.label);
-    for (; segment <= last; segment = segment.next()) {
-      const std::string name = pg::segment_name(segment, backup.wal_segment_bytes);
-      if (!std::binary_search(names.begin(), names.end(), name))
-        return Error(Errc::kNotFound,
-                     fmt::format("backup {} needs WAL segment {}, which is not in the repository", backup.label, name))
-            .with_hint("without it the backup cannot become consistent: restore another one with --set");
+    TRY_ASSIGN(const auto gap, check_wal_of_backup(names, backup));
+    if (gap && target.kind != TargetKind::kImmediate) {
+      const std::string missing = fmt::format("WAL segment {} is not in the repository although later ones are",
+                                              pg::segment_name(*gap, segment_bytes));
+      if (to_lsn && wanted.number >= gap->number)
+        return Error(Errc::kNotFound, fmt::format("target {} cannot be reached: {}", describe_target(target), missing))
+            .with_hint("choose a target before it, or a newer backup with --set");
+      warnings.push_back(missing + ": recovery along this timeline ends there");
     }
   }
-  if (!to_lsn) return {};
+  if (!to_lsn) return warnings;
   uint64_t newest = 0;
   for (const std::string& name : names)
-    if (const auto segment = pg::parse_segment_name(name, backup.wal_segment_bytes))
-      newest = std::max(newest, segment->number);
-  const pg::WalSegment wanted = pg::segment_at(backup.stop_timeline, target.lsn, backup.wal_segment_bytes);
-  if (wanted.number <= newest) return {};
+    if (const auto segment = pg::parse_segment_name(name, segment_bytes)) newest = std::max(newest, segment->number);
+  if (wanted.number <= newest) return warnings;
   return Error(Errc::kInvalid, fmt::format("target {} is past the archived WAL: segment {} is not in the repository",
-                                           describe_target(target), pg::segment_name(wanted, backup.wal_segment_bytes)))
+                                           describe_target(target), pg::segment_name(wanted, segment_bytes)))
       .with_hint("if the primary lives, run pg_switch_wal() there and wait until the segment is archived");
 }
 
@@ -219,12 +240,13 @@ Result<RestoreReport> run_restore(const Repository& repository, const std::strin
   TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, choice.backup.label));
   TRY_ASSIGN(RestorePlan plan, plan_restore(manifest, choice.backup, request, cancel));
   skip_recovery_files(files, plan);
-  TRY(check_wal(repository, stanza, plan.backup, request.target));
+  TRY_ASSIGN(const auto wal_warnings, check_wal(repository, stanza, plan.backup, request.target));
   TRY_ASSIGN(const PlaceChecks checks, check_places(plan, request.force));
   progress.bytes_total = plan.stored_run_bytes;
   progress.files_total = plan.file_count;
 
   RestoreReport report = begin_report(plan, choice, files);
+  for (const std::string& text : wal_warnings) warn(report, text);
   OwnerTable owners(::geteuid() == 0);
   TRY_ASSIGN(RestoreMarker marker, prepare_root(plan));
   auto filled =

@@ -195,6 +195,7 @@ std::string nearest_existing(std::string path) {
 Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
   struct Need {
     uint64_t bytes = 0;
+    uint64_t file_count = 0;
     uint64_t freed = 0;
     std::string path;
     std::string places;
@@ -206,6 +207,7 @@ Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
     if (!status) return errno_error(errno, "stat '" + existing + "'");
     Need& need = needs[status->st_dev];
     need.bytes += place.bytes;
+    need.file_count += place.file_count;
     need.path = existing;
     need.places += (need.places.empty() ? "" : ", ") + place.describe();
   }
@@ -218,9 +220,14 @@ Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
     if (::statvfs(need.path.c_str(), &file_system) != 0)
       return errno_error(errno, "stat file system of '" + need.path + "'");
     const uint64_t free_bytes = file_system.f_bavail * file_system.f_frsize + need.freed;
+    // Some file systems count no inodes, and what --force frees is not worth counting.
+    if (file_system.f_files > 0 && need.freed == 0 && need.file_count > file_system.f_favail)
+      return Error(Errc::kNoSpace, fmt::format("{} inodes are needed for {}, {} are free", need.file_count, need.places,
+                                               static_cast<uint64_t>(file_system.f_favail)))
+          .with_hint("restore to a file system made for more files");
     if (need.bytes + kSpareBytes > free_bytes)
-      return Error(Errc::kNoSpace,
-                   fmt::format("{} need {} bytes, {} are free", need.places, need.bytes + kSpareBytes, free_bytes))
+      return Error(Errc::kNoSpace, fmt::format("{} bytes are needed for {}, {} are free", need.bytes + kSpareBytes,
+                                               need.places, free_bytes))
           .with_hint("make room, or restore tablespaces elsewhere with --tablespace-map; WAL replay needs more on top");
   }
   return {};

@@ -32,18 +32,24 @@ uint32_t tablespace_oid_of(std::string_view path) {
   return error == std::errc() && end == digits.data() + digits.size() ? oid : 0;
 }
 
+/// The files directly in one directory.
+struct DirectoryContent {
+  uint64_t bytes = 0;
+  uint64_t files = 0;
+};
+
 /// What one pass over the manifest finds.
 struct Survey {
   std::map<std::string, FileEntry> directories;
   std::map<std::string, FileEntry> symlinks;
-  std::map<std::string, uint64_t> bytes_below;  // Space of the files directly in a directory.
-  std::set<std::string> linked_files;           // Links that lead to a file of the backup.
+  std::map<std::string, DirectoryContent> content;  // By directory; those with files only.
+  std::set<std::string> linked_files;               // Links that lead to a file of the backup.
   bool has_control = false;
 };
 
 Result<Survey> survey_manifest(const ManifestReader& manifest, const CancelToken& cancel, RestorePlan& plan) {
   Survey survey;
-  std::map<std::string, uint64_t>::iterator parent = survey.bytes_below.end();
+  auto parent = survey.content.end();
   for (size_t i = 0; i < manifest.chunk_count(); ++i) {
     TRY(cancel.check());
     TRY_ASSIGN(const FileChunk chunk, manifest.chunk(i));
@@ -63,11 +69,12 @@ Result<Survey> survey_manifest(const ManifestReader& manifest, const CancelToken
       const std::string_view directory =
           slash == std::string::npos ? std::string_view() : std::string_view(file.path).substr(0, slash);
       // Files come directory by directory, mostly.
-      if (parent == survey.bytes_below.end() || parent->first != directory)
-        parent = survey.bytes_below.try_emplace(std::string(directory), 0).first;
-      parent->second += blocks_of(run_bytes);
+      if (parent == survey.content.end() || parent->first != directory)
+        parent = survey.content.try_emplace(std::string(directory)).first;
+      parent->second.bytes += blocks_of(run_bytes);
       if (file.continued) continue;
       ++plan.file_count;
+      ++parent->second.files;
       plan.logical_bytes += file.bytes;
       plan.bad_page_count += file.bad_blocks.size();
       if (file.path == pg::kControlFilePath) survey.has_control = true;
@@ -82,8 +89,8 @@ bool has_entries_below(const Survey& survey, const std::string& path) {
     const auto at = map.lower_bound(prefix);
     return at != map.end() && at->first.starts_with(prefix);
   };
-  return survey.directories.contains(path) || survey.bytes_below.contains(path) || below(survey.directories) ||
-         below(survey.bytes_below);
+  return survey.directories.contains(path) || survey.content.contains(path) || below(survey.directories) ||
+         below(survey.content);
 }
 
 /// Find the links that lead to a file of the backup: the file has an entry of the same path. Links that lead to no
@@ -263,7 +270,7 @@ void plan_directories(Survey& survey, RestorePlan& plan) {
       path = parent_path(path);
     }
   };
-  for (const auto& [directory, bytes] : survey.bytes_below) want(directory);
+  for (const auto& [directory, content] : survey.content) want(directory);
   for (const std::string& directory : pg::required_directories(pg::PgMajor{plan.backup.pg_major})) want(directory);
   for (const RestorePlace& place : plan.places)
     if (!place.is_data_directory()) want(parent_path(place.link));
@@ -278,12 +285,13 @@ void plan_directories(Survey& survey, RestorePlan& plan) {
 }
 
 void assign_space(const Survey& survey, RestorePlan& plan) {
-  for (const auto& [directory, bytes] : survey.bytes_below) {
+  for (const auto& [directory, content] : survey.content) {
     RestorePlace* best = &plan.places.front();
     for (RestorePlace& place : plan.places)
       if (!place.is_data_directory() && place.link.size() > best->link.size() && path_is_within(directory, place.link))
         best = &place;
-    best->bytes += bytes;
+    best->bytes += content.bytes;
+    best->file_count += content.files;
   }
 }
 

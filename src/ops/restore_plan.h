@@ -21,6 +21,7 @@ struct RestorePlace {
   uint32_t tablespace_oid = 0;  // 0: not a tablespace.
   std::string tablespace_name;
   uint64_t bytes = 0;  // Disk space its files need, in whole blocks of the file system.
+  uint64_t file_count = 0;
 
   bool is_data_directory() const { return link.empty(); }
   bool is_tablespace() const { return tablespace_oid != 0; }

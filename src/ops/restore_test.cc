@@ -12,7 +12,7 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
+#include <functional>
 
 #include "core/file.h"
 #include "ops/restore_finish.h"
@@ -22,6 +22,7 @@
 #include "testing/pg_server.h"
 #include "testing/sample_backup.h"
 #include "testing/scratch.h"
+#include "testing/small_fs.h"
 #include "testing/wait.h"
 
 namespace pgark {
@@ -555,50 +556,90 @@ TEST_F(RestoreFailure, EveryReadMayFailAndNoneIsForgiven) {
   EXPECT_GT(n, 3u);
 }
 
-TEST_F(RestoreFailure, CancelledRestoreDoesNotStart) {
-  // The first read of a pack waits on a clock that cancels.
-  class CancellingClock final : public Clock {
-   public:
-    explicit CancellingClock(CancelToken& token) : token_(token) {}
-    Timestamp now() override { return system_clock().now(); }
-    std::chrono::steady_clock::time_point steady() override { return system_clock().steady(); }
-    void sleep_for(std::chrono::milliseconds) override { token_.cancel(); }
+/// A clock whose sleep does something: a read that is delayed on it becomes the moment for that.
+class HookClock final : public Clock {
+ public:
+  explicit HookClock(std::function<void()> hook) : hook_(std::move(hook)) {}
+  Timestamp now() override { return system_clock().now(); }
+  std::chrono::steady_clock::time_point steady() override { return system_clock().steady(); }
+  void sleep_for(std::chrono::milliseconds) override { hook_(); }
 
-   private:
-    CancelToken& token_;
-  };
-  CancellingClock clock(cancel_);
-  // The same repository behind a store whose reads can wait.
-  class Borrowed final : public ObjectStore {
-   public:
-    explicit Borrowed(ObjectStore& inner) : inner_(inner) {}
-    StoreCaps caps() const override { return inner_.caps(); }
-    std::string describe() const override { return inner_.describe(); }
-    Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-    Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
-    Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-      return inner_.read(key, offset, into);
-    }
-    Result<ListPage> list(const ListRequest& asked) override { return inner_.list(asked); }
-    Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
+ private:
+  std::function<void()> hook_;
+};
 
-   private:
-    ObjectStore& inner_;
-  };
-  FaultStore slow(std::make_unique<Borrowed>(*store_),
-                  {{.call = StoreCall::kRead,
-                    .prefix = "main/pack/",
-                    .nth = 1,
-                    .fault = Fault::kDelay,
-                    .delay = std::chrono::milliseconds(1)}},
-                  clock);
-  ASSERT_OK_AND_ASSIGN(const auto repository, Repository::open(slow));
-  Progress progress;
-  auto report = run_restore(*repository, "main", request(), system_clock(), cancel_, progress);
+/// A store that another one owns.
+class BorrowedStore final : public ObjectStore {
+ public:
+  explicit BorrowedStore(ObjectStore& inner) : inner_(inner) {}
+  StoreCaps caps() const override { return inner_.caps(); }
+  std::string describe() const override { return inner_.describe(); }
+  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
+  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
+  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
+    return inner_.read(key, offset, into);
+  }
+  Result<ListPage> list(const ListRequest& asked) override { return inner_.list(asked); }
+  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
+
+ private:
+  ObjectStore& inner_;
+};
+
+class RestoreInterrupted : public RestoreFailure {
+ protected:
+  /// Restore, and do something just before the first pack is read.
+  Result<RestoreReport> restore_with(const RestoreRequest& asked, std::function<void()> hook) {
+    HookClock clock(std::move(hook));
+    FaultStore store(std::make_unique<BorrowedStore>(*store_),
+                     {{.call = StoreCall::kRead,
+                       .prefix = "main/pack/",
+                       .fault = Fault::kDelay,
+                       .delay = std::chrono::milliseconds(1)}},
+                     clock);
+    TRY_ASSIGN(const auto repository, Repository::open(store));
+    Progress progress;
+    auto report = run_restore(*repository, "main", asked, system_clock(), cancel_, progress);
+    EXPECT_TRUE(store.unfired().empty());
+    return report;
+  }
+};
+
+TEST_F(RestoreInterrupted, CancelledRestoreDoesNotStart) {
+  const auto report = restore_with(request(), [&] { cancel_.cancel(); });
   ASSERT_FALSE(report.has_value());
   EXPECT_EQ(report.error().code(), Errc::kCancelled) << report.error().to_string();
-  EXPECT_TRUE(slow.unfired().empty());
   expect_not_startable();
+}
+
+TEST_F(RestoreInterrupted, DiskThatFillsUpIsNamedAndDoesNotStart) {
+  auto small = ::pgark::testing::SmallFs::mount(scratch_ / "small", 32u << 20);
+  if (!small) GTEST_SKIP() << small.error().to_string();
+  RestoreRequest asked = request();
+  asked.data_directory = scratch_ / "small/data";
+  const auto report = restore_with(asked, [&] {
+    const auto ballast = File::open(scratch_ / "small/ballast", O_WRONLY | O_CREAT, 0600);
+    const Buffer block(1u << 20);
+    while (ballast->write(block)) continue;  // Until the file system is full.
+  });
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code(), Errc::kNoSpace) << report.error().to_string();
+  EXPECT_THAT(report.error().message(), HasSubstr(asked.data_directory + "/"));
+  EXPECT_FALSE(fs::exists(asked.data_directory + "/global/pg_control"));
+  EXPECT_TRUE(fs::exists(asked.data_directory + "/pgark.restore"));
+  // Room is made, and the second attempt succeeds.
+  fs::remove(scratch_ / "small/ballast");
+  asked.force = true;
+  ASSERT_OK(restore(asked));
+}
+
+TEST_F(RestoreFailure, NeedsMoreRoomThanThereIs) {
+  auto small = ::pgark::testing::SmallFs::mount(scratch_ / "small", 2u << 20);
+  if (!small) GTEST_SKIP() << small.error().to_string();
+  RestoreRequest asked = request();
+  asked.data_directory = scratch_ / "small/data";
+  EXPECT_THAT(failure(asked, Errc::kNoSpace), AllOf(HasSubstr("data directory '"), HasSubstr("bytes are needed")));
+  EXPECT_TRUE(fs::is_empty(scratch_ / "small"));
 }
 
 TEST_F(RestoreFailure, UnwritableTargetIsRefusedBeforeWriting) {

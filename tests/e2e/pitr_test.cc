@@ -197,28 +197,24 @@ TEST(PitrTimelines, RestoresAcrossThem) {
   ASSERT_OK_AND_ASSIGN(const auto scene, RestoreScene::create(install));
   Ledger& ledger = *scene->ledger;
   ASSERT_OK(ledger.commit_rows(5));
-  ASSERT_OK(scene->backup());
+  ASSERT_OK_AND_ASSIGN(const nlohmann::json base, scene->backup());
   ASSERT_OK(ledger.commit_rows(5));
   ASSERT_OK(ledger.restore_point("fork"));
   ASSERT_OK(ledger.commit_rows(5));
   ASSERT_OK(scene->server->archive_all());
   // On timeline 1, past the fork.
   ASSERT_OK_AND_ASSIGN(const nlohmann::json abandoned, scene->backup());
-  const Ledger& before = ledger;
   ASSERT_OK(scene->server->archive_all());
   ASSERT_OK(scene->server->stop());
 
   // Timeline 2 leaves at the fork and archives into the same stanza.
-  ASSERT_OK(scene->cli->run_ok(
-      scene->restore_args("second", {"--type=name", "--target=fork", "--target-action=promote", "--set=" + [&] {
-                                       const auto info = scene->cli->run_json({"repo-ls", "main/backup"});
-                                       return info ? info->begin().key() : std::string();
-                                     }()})));
+  ASSERT_OK(scene->cli->run_ok(scene->restore_args("second", {"--type=name", "--target=fork", "--target-action=promote",
+                                                              "--set=" + base["label"].get<std::string>()})));
   ASSERT_OK_AND_ASSIGN(auto second, PgServer::adopt(scene->place("second"), install, {}));
   ASSERT_OK(second->launch());
   ASSERT_OK_AND_ASSIGN(const RecoveryEnd end, second->wait_for_recovery_end());
   ASSERT_EQ(end, RecoveryEnd::kPromoted);
-  ASSERT_OK(before.verify(*second, LedgerTarget::at_name("fork")));
+  ASSERT_OK(ledger.verify(*second, LedgerTarget::at_name("fork")));
   ASSERT_OK(ledger.continue_on(*second));
   ASSERT_OK(ledger.commit_rows(5));
   ASSERT_OK(second->archive_all());

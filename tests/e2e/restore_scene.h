@@ -22,7 +22,6 @@ struct RestoreScene {
   std::unique_ptr<PgServer> server;
   std::optional<PgarkCli> cli;
   std::optional<Ledger> ledger;
-  std::vector<std::string> servers_settings;  // For servers started on restored directories.
 
   static Result<std::unique_ptr<RestoreScene>> create(const PgInstall& install, PgOptions options = {},
                                                       const LedgerOptions& rows = {}) {
