@@ -23,6 +23,7 @@ Result<int> cmd_archive_get(CommandContext& context) {
   const bool in_data_directory = std::filesystem::exists(here / "global/pg_control", error);
   options.data_directory = in_data_directory ? here.string() : settings.text("pg1-path");
 
+  options.threads = static_cast<unsigned>(settings.integer("process-max"));
   TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
   TRY_ASSIGN(const auto outcome, archive_get(*opened.repository, context.clock, options));
   if (outcome == ArchiveGetOutcome::kAbsent) {

@@ -1,9 +1,7 @@
 // `pgark archive-push %p`: the archive_command of the server.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <filesystem>
-#include <thread>
 
 #include "cli/access.h"
 #include "cli/command.h"
@@ -51,8 +49,7 @@ Result<int> cmd_archive_push(CommandContext& context) {
   options.data_directory = source.data_directory;
   options.codec = codec_of(settings.text("compress-type"));
   options.level = settings.has("compress-level") ? static_cast<int>(settings.integer("compress-level")) : 1;
-  options.threads = settings.has("process-max") ? static_cast<unsigned>(settings.integer("process-max"))
-                                                : std::min(8u, std::max(1u, std::thread::hardware_concurrency()));
+  options.threads = static_cast<unsigned>(settings.integer("process-max"));
   options.host = host_name();
   TRY_ASSIGN(const ArchivePushResult result, archive_push(*opened.repository, context.clock, options));
   if (result.outcome == ArchivePushOutcome::kAlreadyThere) {

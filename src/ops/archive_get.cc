@@ -75,9 +75,9 @@ Result<> deliver(Bytes content, const std::string& destination) {
 }
 
 Result<Buffer> read_checked(const Repository& repository, const ObjectKey& key, const pg::WalFileName& name,
-                            const ClusterRecord& cluster) {
+                            const ClusterRecord& cluster, unsigned threads) {
   const std::string context = "read " + key.value;
-  TRY_ASSIGN_CTX(StoredFile stored, read_stored_file(repository, key), context);
+  TRY_ASSIGN_CTX(StoredFile stored, read_stored_file(repository, key, 1u << 30, threads), context);
   TRY_CTX(check_archive_file(name, stored.raw, cluster), context);
   return std::move(stored.raw);
 }
@@ -93,7 +93,7 @@ Result<ArchiveGetOutcome> archive_get(const Repository& repository, Clock& clock
 
   std::optional<Error> damage;
   for (const ObjectKey& key : copies) {
-    auto content = read_checked(repository, key, name, cluster);
+    auto content = read_checked(repository, key, name, cluster, options.threads);
     if (content) {
       TRY_CTX(deliver(*content, options.destination), context);
       return ArchiveGetOutcome::kFetched;

@@ -15,6 +15,7 @@ struct ArchiveGetOptions {
   std::string name;            // What recovery asks for: %f.
   std::string destination;     // Absolute path of the file to write: %p. Replaced if it exists.
   std::string data_directory;  // Of the server that asks; tells which of the stanza's clusters it is. May be empty.
+  unsigned threads = 1;        // That decode.
 };
 
 enum class ArchiveGetOutcome : uint8_t {

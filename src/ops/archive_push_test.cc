@@ -70,7 +70,8 @@ class ArchivePush : public ::testing::Test {
   /// Content of the file as archive_get() delivers it.
   Result<std::string> get(const std::string& name) {
     const std::string destination = scratch_ / "RECOVERYXLOG";
-    TRY_ASSIGN(const auto outcome, archive_get(*repository_, system_clock(), {"main", name, destination, ""}));
+    TRY_ASSIGN(const auto outcome,
+               archive_get(*repository_, system_clock(), {"main", name, destination, "", threads_}));
     if (outcome == ArchiveGetOutcome::kAbsent) return Error(Errc::kNotFound, "absent");
     return read_file(destination);
   }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "core/thread_annotations.h"
@@ -128,7 +129,40 @@ Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectK
   return std::move(writer).commit();
 }
 
-Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max) {
+namespace {
+
+/// A frame to decode and where its bytes go.
+struct DecodeTask {
+  FrameRef ref;
+  MutableBytes raw;
+};
+
+/// Decode all frames of an object, whose bytes are at hand, by `threads` threads.
+Result<> decode_all(const Repository& repository, const ObjectKey& key, Bytes object,
+                    const std::vector<DecodeTask>& tasks, unsigned threads) {
+  std::atomic<size_t> next = 0;
+  const auto work = [&]() -> Result<> {
+    Decompressor decompressor;
+    for (size_t i = next++; i < tasks.size(); i = next++) {
+      const FrameRef& ref = tasks[i].ref;
+      const Bytes stored = object.subspan(static_cast<size_t>(ref.offset), ref.stored_bytes);
+      TRY(decode_frame(repository, key, ref, stored, decompressor, tasks[i].raw));
+    }
+    return {};
+  };
+  const size_t helpers = std::min<size_t>(threads, tasks.size());
+  if (helpers <= 1) return work();
+  TaskGroup group;
+  for (size_t i = 1; i < helpers; ++i) group.spawn(work);
+  auto own = work();
+  auto others = group.wait();
+  return own ? std::move(others) : std::move(own);
+}
+
+}  // namespace
+
+Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max,
+                                    unsigned threads) {
   TRY_ASSIGN(const ContainerReader reader, ContainerReader::open(repository, key, ContainerKind::kWal));
   uint64_t total = 0;
   for (const FrameRef& ref : reader.frames())
@@ -140,19 +174,20 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
   Buffer object(static_cast<size_t>(reader.object_bytes()));
   TRY(repository.store().read_exact(key, 0, object.bytes()));
   StoredFile file{Buffer(static_cast<size_t>(total)), {}};
-  Decompressor decompressor;
+  Buffer document;
+  std::vector<DecodeTask> tasks;
   size_t at = 0;
   for (const FrameRef& ref : reader.frames()) {
-    const Bytes stored = object.bytes().subspan(static_cast<size_t>(ref.offset), ref.stored_bytes);
     if (ref.type == FrameType::kWalData) {
-      TRY(decode_frame(repository, key, ref, stored, decompressor, file.raw.bytes().subspan(at, ref.raw_bytes)));
+      tasks.push_back({ref, file.raw.bytes().subspan(at, ref.raw_bytes)});
       at += ref.raw_bytes;
-    } else if (ref.type == FrameType::kMeta) {
-      Buffer raw(ref.raw_bytes);
-      TRY(decode_frame(repository, key, ref, stored, decompressor, raw.bytes()));
-      file.document = as_text(raw);
+    } else if (ref.type == FrameType::kMeta && document.empty()) {
+      document.resize(ref.raw_bytes);
+      tasks.push_back({ref, document.bytes()});
     }
   }
+  TRY(decode_all(repository, key, object, tasks, threads));
+  file.document = as_text(document);
   return file;
 }
 

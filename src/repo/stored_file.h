@@ -19,9 +19,10 @@ struct StoredFile {
   std::string document;
 };
 
+/// Read and verify it, decoding with `threads` threads.
 /// Errors: as ContainerReader; kInvalid if it holds more than `raw_bytes_max`.
 Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key,
-                                    uint64_t raw_bytes_max = 1u << 30);
+                                    uint64_t raw_bytes_max = 1u << 30, unsigned threads = 1);
 
 /// Only the document.
 Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key);
