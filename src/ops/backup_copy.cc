@@ -374,6 +374,10 @@ struct BackupCopier::State {
   /// Cut the plan into parts and the parts into work items, the largest first.
   void plan_work() {
     const auto& entries = plan.entries();
+    size_t total = 0;
+    for (const PlannedEntry& entry : entries)
+      if (entry.kind == EntryKind::kFile) total += part_count(entry.bytes);
+    parts.reserve(total);
     std::vector<WorkItem> small;
     for (uint32_t index = 0; index < entries.size(); ++index) {
       const PlannedEntry& entry = entries[index];

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <climits>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -110,10 +111,6 @@ std::string BackupPlan::path(const PlannedEntry& entry) const {
   return path.append(directory).append("/").append(name);
 }
 
-const std::string& BackupPlan::link_target(const PlannedEntry& entry) const {
-  return link_targets_.at(static_cast<uint32_t>(&entry - entries_.data()));
-}
-
 /// Builds a plan.
 class PlanWalker {
  public:
@@ -130,6 +127,7 @@ class PlanWalker {
     real_root_ = *real_root;
     TRY(find_tablespaces());
     TRY(walk_directory(""));
+    plan_.names_.shrink_to_fit();
     return std::move(plan_);
   }
 
@@ -214,7 +212,8 @@ class PlanWalker {
     const bool is_directory = status.has_value() && S_ISDIR(status->st_mode);
     if (pg::classify_path(exclusions_, path, is_directory) == pg::Inclusion::kExclude) return {};
     TRY(add(directory, name, EntryKind::kSymlink, link));
-    plan_.link_targets_.emplace(static_cast<uint32_t>(plan_.entries_.size() - 1), *read);
+    plan_.entries_.back().bytes = plan_.link_targets_.size();
+    plan_.link_targets_.push_back(*read);
 
     const auto oid = plan_.directories_[directory] == "pg_tblspc" ? parse_oid(name) : std::nullopt;
     if (oid.has_value()) plan_.tablespaces_.push_back({*oid, *read});

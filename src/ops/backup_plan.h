@@ -3,10 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/cancel.h"
@@ -18,7 +17,7 @@ namespace pgark {
 
 /// One entry of the plan. Names, directories and owners are shared, see BackupPlan.
 struct PlannedEntry {
-  uint64_t bytes = 0;  // Files only, when it was seen.
+  uint64_t bytes = 0;  // Of a file when it was seen. Of a link: the index of its target.
   int64_t modified_us = 0;
   uint32_t directory = 0;
   uint32_t name_at = 0;
@@ -43,10 +42,10 @@ struct PlannedTablespace {
 /// directory, to nothing, or to something that must not be followed.
 class BackupPlan {
  public:
-  const std::vector<PlannedEntry>& entries() const { return entries_; }
+  const std::deque<PlannedEntry>& entries() const { return entries_; }
   std::string path(const PlannedEntry& entry) const;
   const PlannedOwner& owner(const PlannedEntry& entry) const { return owners_[entry.owner]; }
-  const std::string& link_target(const PlannedEntry& entry) const;
+  const std::string& link_target(const PlannedEntry& entry) const { return link_targets_.at(entry.bytes); }
 
   const std::vector<PlannedTablespace>& tablespaces() const { return tablespaces_; }
   /// Things an operator should know, such as links to nothing.
@@ -57,11 +56,11 @@ class BackupPlan {
  private:
   friend class PlanWalker;
 
-  std::vector<PlannedEntry> entries_;
+  std::deque<PlannedEntry> entries_;  // Grows without a second copy of itself.
   std::vector<std::string> directories_;
   std::string names_;
   std::vector<PlannedOwner> owners_;
-  std::unordered_map<uint32_t, std::string> link_targets_;  // By index of the entry.
+  std::vector<std::string> link_targets_;
   std::vector<PlannedTablespace> tablespaces_;
   std::vector<std::string> warnings_;
   uint64_t file_count_ = 0;
