@@ -28,6 +28,9 @@ constexpr uint64_t kFetchBytes = 1u << 20;
 constexpr uint64_t kGapBytesMax = 64u << 10;
 constexpr size_t kFilesPerEmptyTask = 256;
 constexpr size_t kOpenFilesMax = 256;
+// Writeback is begun when a file has this much that is not on its way to the disk, so that the disk works while the
+// processors do and the sync at the end finds little left.
+constexpr uint64_t kFlushBytes = 4u << 20;
 // Memory of the chunks whose tasks wait or run.
 constexpr size_t kQueuedBytesMax = 32u << 20;
 
@@ -46,6 +49,7 @@ struct OpenPart {
   File file GUARDED_BY(mu);
   uint32_t users GUARDED_BY(mu) = 0;
   uint32_t pieces_left GUARDED_BY(mu) = 0;
+  uint64_t unflushed_bytes GUARDED_BY(mu) = 0;
 };
 
 struct ChunkWork {
@@ -320,6 +324,12 @@ class Copier {
     TRY(std::move(written));
     written_ += piece.bytes;
     progress_.bytes_done += piece.bytes;
+    part.unflushed_bytes += piece.bytes;
+    if (part.unflushed_bytes >= kFlushBytes) {
+      part.unflushed_bytes = 0;
+      // Only a hint; whatever fails here, the sync reports.
+      (void)::sync_file_range(part.file.fd(), 0, 0, SYNC_FILE_RANGE_WRITE);
+    }
     const bool done = part.pieces_left == 0;
     if (done) TRY(maker_.finish(part.file, entry));
     if (done || (part.users == 0 && open_file_count() > kOpenFilesMax)) {
