@@ -77,25 +77,31 @@ std::string next_step(const RestoreReport& report, const RestoreRequest& request
   return start + "; it pauses at the target: look, then SELECT pg_wal_replay_resume() to take writes";
 }
 
+nlohmann::ordered_json text_or_null(const std::string& text) {
+  return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
+}
+
+nlohmann::ordered_json target_json(const RestoreTarget& target) {
+  nlohmann::ordered_json json = {{"type", target_kind_name(target.kind)}, {"exclusive", target.exclusive}};
+  const bool is_time = target.kind == TargetKind::kTime;
+  json["value"] = text_or_null(is_time ? format_timestamp_utc(target.time) : target.text);
+  if (is_time) json["time_us"] = target.time.time_since_epoch().count();
+  if (is_time) json["local"] = format_timestamp_local(target.time);
+  return json;
+}
+
+/// docs/reference/json.md, section restore.
 nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreRequest& request,
                                    const std::string& stanza) {
-  nlohmann::ordered_json target = {{"type", target_kind_name(request.target.kind)},
-                                   {"exclusive", request.target.exclusive}};
-  if (request.target.kind == TargetKind::kTime) {
-    target["utc"] = format_timestamp_utc(request.target.time);
-    target["local"] = format_timestamp_local(request.target.time);
-  } else if (!request.target.text.empty()) {
-    target["value"] = request.target.text;
-  }
   nlohmann::ordered_json links = nlohmann::ordered_json::array();
   for (const RestoredLink& link : report.links) {
-    nlohmann::ordered_json item = {{"path", link.path}, {"target", link.target}};
+    nlohmann::ordered_json item = {{"path", link.path}, {"target", link.target}, {"tablespace", nullptr}};
     if (link.oid != 0) item["tablespace"] = {{"oid", link.oid}, {"name", link.name}};
     links.push_back(std::move(item));
   }
   return {{"stanza", stanza},
           {"label", report.backup.label},
-          {"target", std::move(target)},
+          {"target", target_json(request.target)},
           {"timeline", report.timeline.value},
           {"data_directory", report.data_directory},
           {"links", std::move(links)},
@@ -104,10 +110,9 @@ nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreReq
           {"written_bytes", report.written_bytes},
           {"fetched_bytes", report.fetched_bytes},
           {"bad_page_count", report.bad_page_count},
-          {"seconds", seconds_of(report)},
-          {"bytes_per_second", rate_of(report)},
-          {"recovery_file", report.recovery_file},
-          {"signal_file", report.signal_file},
+          {"elapsed_ms", std::chrono::duration_cast<std::chrono::milliseconds>(report.elapsed).count()},
+          {"recovery_file", text_or_null(report.recovery_file)},
+          {"signal_file", text_or_null(report.signal_file)},
           {"outside_files", report.outside_files},
           {"warnings", report.warnings},
           {"next_step", next_step(report, request)}};
