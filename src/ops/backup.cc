@@ -10,8 +10,10 @@
 #include <utility>
 
 #include "catalog/cluster.h"
+#include "catalog/wal.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "ops/archive_push.h"
 #include "ops/backup_copy.h"
 #include "ops/backup_plan.h"
 #include "ops/cluster_files.h"
@@ -208,6 +210,10 @@ class Backup {
     if (copied.has_value()) {
       TRY_ASSIGN(const Buffer control, read_control(request_.data_directory, clock_));
       copied = copier.copy_control(control);
+      // From 19 on checksums can be switched while a cluster runs.
+      if (const auto now = pg::decode_control(control);
+          now.has_value() && files_.control.checksums_enabled() && !now->checksums_enabled())
+        warn("page checksums were switched off during the backup: pages reported as bad may be sound");
     }
     if (!copied.has_value()) {
       // Workers that stopped because a pack could not be written do not know why; the set of packs does.
@@ -271,10 +277,34 @@ class Backup {
     std::vector<std::string> segments;
     for (pg::WalSegment segment = first_segment(); segment <= last_segment(); segment = segment.next())
       segments.push_back(pg::segment_name(segment, meta_.wal_segment_bytes));
-    // A timeline's history is part of the way to it.
-    if (meta_.start_timeline.value > 1) segments.push_back(pg::history_name(meta_.start_timeline));
     TRY_CTX(wait_for_segments(archive_wait(), segments, &session_), "wait for the WAL of backup " + meta_.label);
+    return bring_history();
+  }
+
+  /// See that the history of the backup's timeline is in the repository. A cluster that was promoted before it got its
+  /// stanza archived it elsewhere, and will never archive it again.
+  Result<> bring_history() {
+    if (meta_.start_timeline.value <= 1) return {};
+    const std::string name = pg::history_name(meta_.start_timeline);
+    TRY_ASSIGN(const auto copies, find_wal_copies(repository_, request_.stanza, cluster_.number, name));
+    if (!copies.empty()) return {};
+    auto pushed = archive_push(repository_, clock_,
+                               {.stanza = request_.stanza,
+                                .source_path = request_.data_directory + "/pg_wal/" + name,
+                                .data_directory = request_.data_directory,
+                                .host = ""});
+    if (pushed.has_value()) return {};
+    if (pushed.error().code() != Errc::kNotFound)
+      return Error(std::move(pushed).error()).with_context("archive timeline history");
+    // Recovery can do without: it starts on this very timeline.
+    warn(fmt::format("the history of timeline {} is neither in the repository nor in pg_wal",
+                     meta_.start_timeline.value));
     return {};
+  }
+
+  void warn(std::string text) {
+    log_warn("{}", text);
+    report_.warnings.push_back(std::move(text));
   }
 
   ArchiveWait archive_wait() const {

@@ -179,6 +179,8 @@ class Worker {
                      const CancelToken& cancel) {
     auto opened = File::open(options_.data_directory + "/" + path, O_RDONLY);
     if (!opened.has_value()) {
+      if (opened.error().code() == Errc::kPermission)
+        return Error(std::move(opened).error()).with_hint("run pgark as the system user that owns the cluster");
       if (opened.error().code() != Errc::kNotFound || must_exist(path)) return Error(std::move(opened).error());
       part.state = PartState::kVanished;
       if (part.number == 0) ++totals_.vanished_count;

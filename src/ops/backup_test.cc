@@ -131,6 +131,21 @@ TEST_F(BackupTest, LabelIsLaterThanWhatADeadBackupLeft) {
   EXPECT_EQ(report->meta.label, "20261122-100001F");
 }
 
+TEST_F(BackupTest, HistoryOfATimelineOlderThanTheStanzaIsBroughtAlong) {
+  server_.timeline = 2;
+  server_.on_start = [this] { archive(server_.segment(1)); };
+  server_.on_stop = [this] { archive(server_.segment(2)); };
+  const auto without = run();
+  ASSERT_TRUE(without.has_value()) << without.error().to_string();
+  EXPECT_EQ(without->meta.start_timeline, TimelineId{2});
+  EXPECT_THAT(without->warnings, ElementsAre(HasSubstr("history of timeline 2")));
+  cluster_.put("pg_wal/00000002.history", "1\t0/180000\tno recovery target specified\n");
+  const auto report = run();
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(report->warnings, IsEmpty());
+  EXPECT_THAT(*find_wal_copies(*repository_, "main", 1, "00000002.history"), ::testing::SizeIs(1));
+}
+
 TEST_F(BackupTest, RefusesAStanzaThatDoesNotExist) {
   request_.stanza = "other";
   const auto report = run();

@@ -164,7 +164,7 @@ class ScriptedServer final : public PgSession {
     if (has("pg_control_system"))
       return PgRows{{"150020", std::to_string(system_id), "1300", std::to_string(SampleCluster::kCatalog),
                      std::to_string(SampleCluster::kSegmentBytes), "1", in_recovery ? "t" : "f"}};
-    if (has("pg_walfile_name(pg_current")) return PgRows{{"000000010000000000000002"}};
+    if (has("pg_walfile_name(pg_current")) return PgRows{{segment(2)}};
     if (has("FROM pg_settings")) {
       PgRows rows;
       for (const auto& [name, value] : settings) rows.push_back({name, value});
@@ -183,9 +183,11 @@ class ScriptedServer final : public PgSession {
     if (has("pg_backup_stop(")) {
       if (on_stop) on_stop();
       return PgRows{{"0/200138",
-                     "START WAL LOCATION: 0/200028 (file 000000010000000000000002)\nCHECKPOINT LOCATION: 0/200060\n"
-                     "BACKUP METHOD: streamed\nBACKUP FROM: primary\nSTART TIME: 2026-11-22 10:00:00 UTC\n"
-                     "LABEL: pgark backup\nSTART TIMELINE: 1\n",
+                     "START WAL LOCATION: 0/200028 (file " + segment(2) +
+                         ")\nCHECKPOINT LOCATION: 0/200060\n"
+                         "BACKUP METHOD: streamed\nBACKUP FROM: primary\nSTART TIME: 2026-11-22 10:00:00 UTC\n"
+                         "LABEL: pgark backup\nSTART TIMELINE: " +
+                         std::to_string(timeline) + "\n",
                      "", "1795341600123456"}};
     }
     return Error(Errc::kInternal, "the script has no answer to: " + sql);
@@ -197,6 +199,10 @@ class ScriptedServer final : public PgSession {
                        [&](const std::string& sql) { return sql.find(part) != std::string::npos; });
   }
 
+  /// Name of a segment on the server's timeline.
+  std::string segment(unsigned number) const { return fmt::format("{:08X}00000000{:08X}", timeline, number); }
+
+  uint32_t timeline = 1;
   uint64_t system_id = SampleCluster::kSystemId;
   bool in_recovery = false;
   std::map<std::string, std::string> settings;

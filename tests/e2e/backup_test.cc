@@ -143,9 +143,9 @@ class Backup : public ::testing::Test {
 TEST_F(Backup, OfFilesThatComeGoGrowAndShrink) {
   ASSERT_OK_AND_ASSIGN(Site site, Site::create(install_));
   ASSERT_OK(site.start());
-  Ledger ledger(*site.server, {.clients = 2, .rows_per_second = 0});
+  Ledger ledger(*site.server, {.clients = 2});
   ASSERT_OK(ledger.create_tables());
-  ASSERT_OK(fill_realistic(*site.server, 60));
+  ASSERT_OK(fill_realistic(*site.server, 20));
   ASSERT_OK(ledger.start());
   {
     Churn files(*site.server, {"CREATE TABLE churn AS SELECT g, repeat('x', 500) FROM generate_series(1, 3000) g",
@@ -154,7 +154,7 @@ TEST_F(Backup, OfFilesThatComeGoGrowAndShrink) {
                                "VACUUM FULL churn", "TRUNCATE churn", "DROP TABLE churn"});
     Churn databases(*site.server, {"CREATE DATABASE churn", "DROP DATABASE churn"});
     ASSERT_TRUE(wait_until([&] { return files.rounds > 4; }));
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 2; ++i) {
       ASSERT_OK_AND_ASSIGN(const json report, site.backup());
       EXPECT_EQ(report.at("bad_page_count"), 0) << report.dump();
     }
