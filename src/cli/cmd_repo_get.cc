@@ -4,14 +4,14 @@
 #include <algorithm>
 
 #include "cli/command.h"
+#include "ops/object_view.h"
 
 namespace pgark {
 namespace {
 
 constexpr size_t kChunkBytes = 1u << 20;
 
-/// The object's bytes as they are stored. A decoded form (containers, packs) will stand beside this function and be
-/// chosen by an option; scripts rely on the stored form staying the default.
+/// The object's bytes as they are stored.
 Result<> copy_stored_bytes(CommandContext& context, ObjectStore& store, const ObjectInfo& object) {
   Buffer chunk(static_cast<size_t>(std::min<uint64_t>(object.bytes, kChunkBytes)));
   for (uint64_t at = 0; at < object.bytes;) {
@@ -38,7 +38,13 @@ Result<int> cmd_repo_get(CommandContext& context) {
     return Error(Errc::kNotFound, fmt::format("no object '{}' in {}", key.value, store->describe()))
         .with_hint("run 'pgark repo-ls' for the names there are");
   }
-  TRY_CTX(copy_stored_bytes(context, *store, *object), "print " + key.value);
+  if (settings.boolean("raw")) {
+    TRY_CTX(copy_stored_bytes(context, *store, *object), "print " + key.value);
+    return kExitOk;
+  }
+  TRY_ASSIGN(const auto repository, Repository::open(*store));
+  TRY_CTX(write_decoded_object(*repository, key, context.cancel, [&](Bytes bytes) { return context.out.write(bytes); }),
+          "print " + key.value);
   return kExitOk;
 }
 

@@ -56,7 +56,8 @@ constexpr CommandSpec kCommands[] = {
      "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set.", "", 0, 0, false,
      false, true},
     {kRepoGet, "repo-get", "Print one object of the repository",
-     "Writes the bytes of an object to standard output as they are stored. The name is the one `repo-ls` shows.",
+     "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, anything else as JSON; the "
+     "bytes as they are stored with --raw. The name is the one `repo-ls` shows.",
      "NAME", 1, 1, false, false, true},
     {kRepoLs, "repo-ls", "List objects of the repository",
      "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
@@ -208,6 +209,8 @@ constexpr OptionSpec kOptions[] = {
      .allowed = "text|json", .summary = "format of the result",
      .description = "json is for programs: standard output holds one JSON document and nothing else, also after an error. "
                     "Fields are only ever added."},
+    {.name = "raw", .type = kBoolean, .commands = kRepoGet, .source = OptionSource::kCommandLine, .value_default = "n",
+     .summary = "print the object's bytes as they are stored"},
     {.name = "recovery-option", .type = kMap, .commands = kRestore,
      .summary = "recovery setting of PostgreSQL to write: NAME=VALUE",
      .description = "Repeatable. Goes to recovery.conf up to PostgreSQL 11 and to postgresql.auto.conf from 12. Settings "
@@ -460,7 +463,6 @@ constexpr OptionSpec kOptions[] = {
             kNone, "y"),
     refused("pg-host", kWithServer, "run pgark on the machine of the cluster", kPg),
     refused("pg-version-force", kWithDataDirectory, "the version is always read from the cluster"),
-    refused_flag("raw", kRepoGet, "objects are always printed as they are stored", kNone, "y"),
     refused("repo-cipher-pass", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "
             "be encrypted must not be written in clear", kRepo),
     refused("repo-cipher-type", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "

@@ -152,9 +152,9 @@ TEST_F(ProgramTest, PrintsAnObjectByteForByte) {
   std::string content(3 << 20, '\0');
   for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7 >> 3);
   objects_ = {{"main/pack/x/1", content}, {"empty", ""}};
-  EXPECT_EQ(run({"repo-get", "main/pack/x/1"}), 0);
+  EXPECT_EQ(run({"repo-get", "--raw", "main/pack/x/1"}), 0);
   EXPECT_TRUE(out_.text() == content);
-  EXPECT_EQ(run({"repo-get", "/empty"}), 0);
+  EXPECT_EQ(run({"repo-get", "--raw", "/empty"}), 0);
   EXPECT_EQ(out_.text(), "");
   EXPECT_EQ(run({"repo-get", "absent"}), 3);
   EXPECT_THAT(err_.text(), StartsWith("ERROR [not_found]: no object 'absent' in repo1 in memory\nHINT: "));

@@ -38,8 +38,9 @@ Error corrupt(const ObjectKey& key, std::string_view what) {
   return Error(Errc::kCorrupt, fmt::format("object {}: {}", key.value, what));
 }
 
-Result<> check_block(const Repository& repository, const ObjectKey& key, std::string_view magic, ContainerKind kind,
-                     Bytes block) {
+/// Check a header or trailer; the kind of container it says this is.
+Result<ContainerKind> check_block(const Repository& repository, const ObjectKey& key, std::string_view magic,
+                                  Bytes block) {
   const char* name = magic == kHeaderMagic ? "header" : "trailer";
   ByteReader reader(block);
   if (as_text(reader.raw(8)) != magic)
@@ -56,9 +57,13 @@ Result<> check_block(const Repository& repository, const ObjectKey& key, std::st
     return corrupt(key, fmt::format("{} is damaged, or of another repository", name));
   if (load_le<uint64_t>(block.data() + block.size() - 8) != seeded_hash(block.first(block.size() - 8), key_seed(key)))
     return corrupt(key, fmt::format("{} is damaged, or of another object", name));
-  if (found_kind != static_cast<uint16_t>(kind))
-    return corrupt(key, fmt::format("is of kind {}, not {}", found_kind, static_cast<unsigned>(kind)));
-  return {};
+  return static_cast<ContainerKind>(found_kind);
+}
+
+Result<> check_kind(const ObjectKey& key, ContainerKind found, ContainerKind wanted) {
+  if (found == wanted) return {};
+  return corrupt(key,
+                 fmt::format("is of kind {}, not {}", static_cast<unsigned>(found), static_cast<unsigned>(wanted)));
 }
 
 std::vector<std::byte> encode_index(const std::vector<FrameRef>& frames) {
@@ -186,9 +191,10 @@ Result<ContainerReader> ContainerReader::open(const Repository& repository, Obje
   const uint64_t tail_start = info->bytes - reader.tail_.size();
   TRY(repository.store().read_exact(reader.key_, tail_start, reader.tail_.bytes()));
   if (tail_start == 0)
-    TRY(check_block(repository, reader.key_, kHeaderMagic, kind, reader.tail_.bytes().first(kContainerHeaderBytes)));
+    TRY(check_block(repository, reader.key_, kHeaderMagic, reader.tail_.bytes().first(kContainerHeaderBytes)));
   const Bytes trailer = reader.tail_.bytes().last(kContainerTrailerBytes);
-  TRY(check_block(repository, reader.key_, kTrailerMagic, kind, trailer));
+  TRY_ASSIGN(const ContainerKind found, check_block(repository, reader.key_, kTrailerMagic, trailer));
+  TRY(check_kind(reader.key_, found, kind));
   FrameRef index;
   index.type = FrameType::kIndex;
   index.offset = load_le<uint64_t>(trailer.data() + 32);
@@ -202,6 +208,12 @@ Result<ContainerReader> ContainerReader::open(const Repository& repository, Obje
   TRY_ASSIGN(const Buffer raw, reader.read(index));
   TRY_ASSIGN(reader.frames_, decode_index(reader.key_, raw, index.offset));
   return reader;
+}
+
+Result<ContainerKind> read_container_kind(const Repository& repository, const ObjectKey& key) {
+  Buffer header(kContainerHeaderBytes);
+  TRY(repository.store().read_exact(key, 0, header.bytes()));
+  return check_block(repository, key, kHeaderMagic, header);
 }
 
 Result<Buffer> ContainerReader::read(const FrameRef& ref) const {

@@ -93,6 +93,10 @@ class ContainerWriter {
 Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
                       Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes = nullptr);
 
+/// What an object is, from its header alone.
+/// Errors: kNotFound if absent; kCorrupt if it is no container of this repository and name.
+Result<ContainerKind> read_container_kind(const Repository& repository, const ObjectKey& key);
+
 /// Read a container whose index has been checked.
 class ContainerReader {
  public:
