@@ -6,10 +6,10 @@
 
 #include <cstdlib>
 
-#include "ops/backup_test_util.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
+#include "testing/sample_cluster.h"
 
 namespace pgark {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "ops/backup_test_util.h"
+#include "testing/sample_cluster.h"
 
 namespace pgark {
 namespace {

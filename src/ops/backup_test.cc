@@ -6,10 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "catalog/cluster.h"
-#include "ops/backup_test_util.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
+#include "testing/sample_cluster.h"
 
 namespace pgark {
 namespace {
