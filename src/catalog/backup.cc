@@ -216,8 +216,7 @@ Result<BackupMeta> read_backup(const Repository& repository, const std::string& 
                  "list annotations of backup " + label);
   for (const unsigned number : numbers) {
     const std::string context = fmt::format("read annotation {} of backup {}", number, label);
-    TRY_ASSIGN_CTX(const std::string document, read_record(repository, annotation_key(stanza, label, number)),
-                   context);
+    TRY_ASSIGN_CTX(const std::string document, read_record(repository, annotation_key(stanza, label, number)), context);
     TRY_ASSIGN_CTX(const auto changes, decode_changes(document), context);
     apply_changes(changes, read->annotations);
   }

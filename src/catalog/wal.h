@@ -14,11 +14,12 @@ namespace pgark {
 /// Key of an archived file of any kind: segments at "<stanza>/wal/<n>/<timeline>/<log>/<segment>", everything else
 /// (".history", ".backup", ".partial") at "<stanza>/wal/<n>/<name>". `generation` 0 is the first copy, 1 is ".r1", ...
 /// Errors: kInvalid if `name` is no archive file name.
-Result<ObjectKey> wal_key(const std::string& stanza, unsigned cluster_number, const std::string& name, unsigned generation = 0);
+Result<ObjectKey> wal_key(const std::string& stanza, unsigned cluster_number, const std::string& name,
+                          unsigned generation = 0);
 
 /// Copies of a file, first generation first; empty only if a listing proves that there is none.
-Result<std::vector<ObjectKey>> find_wal_copies(const Repository& repository, const std::string& stanza, unsigned cluster_number,
-                                               const std::string& name);
+Result<std::vector<ObjectKey>> find_wal_copies(const Repository& repository, const std::string& stanza,
+                                               unsigned cluster_number, const std::string& name);
 
 /// Names of the segments of one timeline (of all timelines if none is given), in order.
 Result<std::vector<std::string>> list_wal_segments(const Repository& repository, const std::string& stanza,
