@@ -237,7 +237,9 @@ Result<RestoreReport> run_restore(const Repository& repository, const std::strin
   TRY_ASSIGN(const pg::RecoveryFiles files, recovery_files_of(request, choice.backup));
   log_info("restore backup {} to {} on timeline {}", choice.backup.label, describe_target(request.target),
            choice.timeline.value);
-  TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, choice.backup.label));
+  TRY_ASSIGN(ManifestReader manifest, ManifestReader::open(repository, stanza, choice.backup.label));
+  // Readers hold no lock (I7): whoever expires this backup from now on removes its manifest, and its packs much later.
+  TRY_CTX(manifest.load(), "read manifest of backup " + choice.backup.label);
   TRY_ASSIGN(RestorePlan plan, plan_restore(manifest, choice.backup, request, cancel));
   skip_recovery_files(files, plan);
   TRY_ASSIGN(const auto wal_warnings, check_wal(repository, stanza, plan.backup, request.target));

@@ -605,6 +605,50 @@ class RestoreInterrupted : public RestoreFailure {
   }
 };
 
+TEST_F(RestoreInterrupted, GoesOnWhenItsBackupIsExpired) {
+  SampleBackup backup = new_backup("20261122-101600F");
+  backup.minimal_cluster();
+  Rng rng(3);
+  for (int i = 0; i < 5000; ++i) backup.file("base/1/" + std::to_string(20000 + i), noise(rng, 100), 0600, true);
+  finish(backup);
+  RestoreRequest asked = request();
+  asked.set = "20261122-101600F";
+  bool removed = false;
+  const auto report = restore_with(asked, [&] {
+    if (std::exchange(removed, true)) return;
+    EXPECT_TRUE(store_->remove(manifest_key("main", "20261122-101600F")).value());
+  });
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_TRUE(removed);
+  expect_files(backup);
+}
+
+TEST_F(Restore, TakesExtentsOfOtherBackupsWhoseManifestsAreGone) {
+  SampleBackup old = new_backup("20261121-101500F");
+  old.minimal_cluster();
+  Rng rng(4);
+  old.file("base/1/1259", noise(rng, 300000));
+  finish(old);
+  // A backup that stores nothing of its own and names the packs of the first: what an incremental without changes is.
+  const auto manifest = ManifestReader::open(*repository_, "main", "20261121-101500F");
+  ASSERT_TRUE(manifest.has_value());
+  auto writer = ManifestWriter::create(*repository_, "main", kLabel);
+  ASSERT_TRUE(writer.has_value());
+  for (size_t i = 0; i < manifest->chunk_count(); ++i) {
+    const auto chunk = manifest->chunk(i);
+    ASSERT_TRUE(chunk.has_value());
+    for (const FileEntry& file : chunk->files) ASSERT_TRUE(writer->add(file, chunk->extents).has_value());
+  }
+  BackupMeta meta = old.meta;
+  meta.label = kLabel;
+  ASSERT_TRUE(std::move(*writer).commit(manifest->packs().value(), encode_backup_meta(meta)).has_value());
+  ASSERT_TRUE(store_->remove(manifest_key("main", "20261121-101500F")).value());
+  const auto report = restore(request());
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_EQ(report->backup.label, kLabel);
+  expect_files(old);
+}
+
 TEST_F(RestoreInterrupted, CancelledRestoreDoesNotStart) {
   const auto report = restore_with(request(), [&] { cancel_.cancel(); });
   ASSERT_FALSE(report.has_value());

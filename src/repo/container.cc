@@ -216,6 +216,14 @@ Result<ContainerKind> read_container_kind(const Repository& repository, const Ob
   return check_block(repository, key, kHeaderMagic, header);
 }
 
+Result<> ContainerReader::load() {
+  if (tail_.size() == object_bytes_) return {};
+  Buffer whole(static_cast<size_t>(object_bytes_));
+  TRY(repository_->store().read_exact(key_, 0, whole.bytes()));
+  tail_ = std::move(whole);
+  return {};
+}
+
 Result<Buffer> ContainerReader::read(const FrameRef& ref) const {
   Buffer raw(ref.raw_bytes);
   Decompressor decompressor;

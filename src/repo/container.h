@@ -109,6 +109,8 @@ class ContainerReader {
   const ObjectKey& key() const { return key_; }
   uint64_t object_bytes() const { return object_bytes_; }
   const std::vector<FrameRef>& frames() const { return frames_; }
+  /// Fetch the whole object now: what is read later needs the store no more.
+  Result<> load();
   /// Raw bytes of one frame.
   Result<Buffer> read(const FrameRef& ref) const;
   /// Raw bytes of the first frame of a type; kCorrupt if there is none.

@@ -362,6 +362,8 @@ Result<ManifestReader> ManifestReader::open(const Repository& repository, const 
 
 uint64_t ManifestReader::object_bytes() const { return state_->container.object_bytes(); }
 
+Result<> ManifestReader::load() { return state_->container.load(); }
+
 Result<std::string> ManifestReader::document() const {
   TRY_ASSIGN(const Buffer raw, state_->container.read_first(FrameType::kMeta));
   return std::string(as_text(raw));

@@ -78,6 +78,8 @@ class ManifestReader {
   ~ManifestReader();
 
   uint64_t object_bytes() const;
+  /// Fetch the whole object now, coded as it is: the manifest may be removed afterwards (I7), as its packs outlive it.
+  Result<> load();
   /// The JSON document. One small read: listing backups costs this much each.
   Result<std::string> document() const;
   Result<std::vector<PackName>> packs() const;

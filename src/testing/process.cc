@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -182,10 +183,12 @@ Result<bool> Process::reap(std::chrono::milliseconds bound) {
     ::close(fd);
   }
   int status = 0;
-  const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+  struct rusage usage {};
+  const pid_t ended = ::wait4(pid_, &status, WNOHANG, &usage);
   if (ended < 0) return errno_error(errno, fmt::format("wait for process {}", pid_));
   if (ended == 0) return false;
   status_ = status;
+  peak_resident_bytes_ = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
   return true;
 }
 
@@ -215,6 +218,7 @@ Result<ProcessResult> Process::wait(std::chrono::milliseconds bound) {
   }
   if (WIFEXITED(*status_)) result.exit_code = WEXITSTATUS(*status_);
   if (WIFSIGNALED(*status_)) result.signal = WTERMSIG(*status_);
+  result.peak_resident_bytes = peak_resident_bytes_;
   TRY_ASSIGN(result.out, content(out_));
   TRY_ASSIGN(result.err, content(err_));
   return result;

@@ -30,6 +30,7 @@ struct ProcessResult {
   bool timed_out = false;  // It was killed at the bound.
   std::string out = {};
   std::string err = {};
+  uint64_t peak_resident_bytes = 0;  // Of the process itself, as the kernel counted it.
 
   bool ok() const { return exit_code == 0; }
   /// Exit code or signal, then both outputs: for failure messages.
@@ -68,6 +69,7 @@ class Process {
   void swap(Process& other) noexcept {
     std::swap(pid_, other.pid_);
     std::swap(status_, other.status_);
+    std::swap(peak_resident_bytes_, other.peak_resident_bytes_);
     std::swap(out_, other.out_);
     std::swap(err_, other.err_);
   }
@@ -75,7 +77,8 @@ class Process {
 
   pid_t pid_ = -1;
   std::optional<int> status_;  // As waitpid(2) gave it.
-  File out_;                   // Memory files that the child writes; not open when output goes to a path.
+  uint64_t peak_resident_bytes_ = 0;
+  File out_;  // Memory files that the child writes; not open when output goes to a path.
   File err_;
 };
 
