@@ -13,8 +13,8 @@ constexpr size_t kHugePageWorthBytes = size_t{8} << 20;
 void Buffer::reserve(size_t capacity) {
   if (capacity <= capacity_) return;
   auto* raw = static_cast<std::byte*>(::operator new[](capacity, std::align_val_t{kAlignment}));
-  // Touching a large buffer for the first time costs a fault for every 4 KiB, a third of the time of an archive-push;
-  // with huge pages one for every 2 MiB. A kernel that does not know them refuses, which changes nothing.
+  // Touching a large buffer for the first time costs a fault for every 4 KiB, with huge pages one for every 2 MiB.
+  // A kernel that does not know them refuses, which changes nothing.
   if (capacity >= kHugePageWorthBytes) ::madvise(raw, capacity, MADV_HUGEPAGE);
   if (size_ > 0) std::memcpy(raw, data_.get(), size_);
   data_.reset(raw);
