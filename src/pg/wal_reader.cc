@@ -13,7 +13,6 @@
 namespace pgark::pg {
 namespace {
 
-constexpr size_t kLongHeaderBytes = 40;
 constexpr uint16_t kPageFlagsBefore19 = 0x000f;
 constexpr uint16_t kPageFlags19 = 0x0007;
 constexpr uint64_t kStartMax = uint64_t{1} << 62;  // Leaves room to count on without wrapping.
