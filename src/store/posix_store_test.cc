@@ -14,12 +14,13 @@
 
 #include "pipe/task_group.h"
 #include "store/store_test_util.h"
+#include "testing/sanitizer.h"
 
 namespace pgark {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 mode_t mode_of(const std::string& path) {
   struct stat status {};
@@ -339,6 +340,7 @@ TEST(PosixStore, ListingReadsNoDirectoryOutsideItsPrefix) {
 std::string enter_namespace() {
   const std::string uid = fmt::format("0 {} 1", ::geteuid());
   const std::string gid = fmt::format("0 {} 1", ::getegid());
+  pgark::testing::end_sanitizer_thread();
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return fmt::format("skip: unshare: {}", std::strerror(errno));
   write_file("/proc/self/setgroups", "deny");
   write_file("/proc/self/uid_map", uid);
@@ -386,7 +388,7 @@ TEST(PosixStore, FullDiskIsNoSpaceAndHarmsNothing) {
   EXPECT_THAT(text, HasSubstr("no_space write object 'dir/object-0"));
   EXPECT_THAT(text, HasSubstr("HINT: the file system of " + root.path() + " has no free space"));
   EXPECT_THAT(text, HasSubstr("\nwhole\ntidy\n"));
-  EXPECT_THAT(text, testing::Not(HasSubstr("cannot")));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("cannot")));
 }
 
 TEST(PosixStore, ReadOnlyFileSystemIsNamedAsTheCause) {

@@ -35,7 +35,7 @@ class ScratchDirectory {
   const std::string& path() const { return path_; }
 
  private:
-  std::string path_ = testing::TempDir() + "pgark-store-XXXXXX";
+  std::string path_ = ::testing::TempDir() + "pgark-store-XXXXXX";
 };
 
 /// Tells the machine's time and never waits, but notes for how long it was asked to.

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "core/file.h"
+#include "testing/sanitizer.h"
 
 namespace pgark::testing {
 namespace {
@@ -27,6 +28,7 @@ Result<> join_own_namespace() {
   if (joined) return {};
   const uid_t user = ::geteuid();
   const gid_t group = ::getegid();
+  end_sanitizer_thread();
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return errno_error(errno, "create a user and mount namespace");
   TRY(write_map("/proc/self/setgroups", "deny"));
   TRY(write_map("/proc/self/uid_map", fmt::format("{0} {0} 1", user)));
