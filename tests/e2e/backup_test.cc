@@ -105,7 +105,17 @@ uint64_t seed() {
   return value;
 }
 
-/// Runs statements in the background until destroyed; failures of single ones do not matter.
+/// Segments that the server has finished and not archived yet.
+int unarchived_segments(const PgServer& server) {
+  int count = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(server.data_dir() + "/pg_wal/archive_status", ignored))
+    count += entry.path().extension() == ".ready" ? 1 : 0;
+  return count;
+}
+
+/// Runs statements in the background until destroyed; failures of single ones do not matter. Waits while archiving is
+/// behind: where pgark is slow (sanitizers), a queue that only grows would end in archive-timeout.
 class Churn {
  public:
   Churn(PgServer& server, std::vector<std::string> statements)
@@ -114,6 +124,8 @@ class Churn {
           if (!connection.has_value()) return;
           while (!stop_)
             for (const std::string& sql : statements) {
+              while (!stop_ && unarchived_segments(server) > kUnarchivedMax)
+                std::this_thread::sleep_for(std::chrono::milliseconds(20));
               if (stop_) return;
               static_cast<void>(connection->exec(sql));
               ++rounds;
@@ -126,6 +138,7 @@ class Churn {
   std::atomic<int> rounds = 0;
 
  private:
+  static constexpr int kUnarchivedMax = 8;
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };
