@@ -6,13 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <thread>
 
 #include "cli/output.h"
 #include "core/log.h"
+#include "core/thread_annotations.h"
 
 namespace pgark {
 namespace {
@@ -110,13 +109,13 @@ class ProgressDisplay::Impl {
  public:
   Impl(bool bar, const Progress& progress, Clock& clock)
       : bar_(bar), progress_(progress), clock_(clock), began_(clock.steady()) {
-    if (bar_) set_log_console_hook([this] { clear(); });
+    if (bar_) set_log_console_hook(clear);
     thread_ = std::thread([this] { run(); });
   }
 
   ~Impl() {
     {
-      const std::lock_guard lock(mu_);
+      const MutexLock lock(mu_);
       stop_ = true;
     }
     changed_.notify_all();
@@ -137,13 +136,13 @@ class ProgressDisplay::Impl {
   }
 
   void run() {
-    std::unique_lock lock(mu_);
+    MutexLock lock(mu_);
     while (!stop_) {
       // Unlocked: logging calls clear(), and a slow terminal must not hold up the destructor's signal.
       lock.unlock();
       show();
       lock.lock();
-      changed_.wait_for(lock, std::chrono::milliseconds(bar_ ? 200 : 1000), [this] { return stop_; });
+      if (!stop_) changed_.wait_for(mu_, std::chrono::milliseconds(bar_ ? 200 : 1000));
     }
   }
 
@@ -169,9 +168,9 @@ class ProgressDisplay::Impl {
   const Steady::time_point began_;
   RateMeter meter_;
   ProgressLines lines_;
-  std::mutex mu_;
-  std::condition_variable changed_;
-  bool stop_ = false;  // Guarded by mu_.
+  Mutex mu_;
+  CondVar changed_;
+  bool stop_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 
