@@ -150,7 +150,7 @@ std::string Ledger::payload(int64_t id) const {
 }
 
 void Ledger::note(const LedgerRow& row) {
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   rows_[row.id] = row;
 }
 
@@ -194,7 +194,7 @@ Result<> Ledger::roll_back_one(PgConnection& connection, uint64_t dice) {
                                                "SELECT pg_current_wal_insert_lsn(); ROLLBACK; SELECT {}",
                                                dice / 16 % kNoiseRows, microseconds_sql("clock_timestamp()"))));
   TRY_ASSIGN(const Lsn before, parse_lsn(results[2].text()));
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   aborts_.push_back({.before = before, .ended_by = timestamp_of(results.back().integer())});
   return {};
 }
@@ -253,20 +253,20 @@ Result<Lsn> Ledger::restore_point(const std::string& name) {
   TRY_ASSIGN(const Lsn before, server_->current_lsn());
   TRY_ASSIGN(const PgRows made, server_->query("SELECT pg_create_restore_point(" + sql_literal(name) + ")"));
   TRY_ASSIGN(const Lsn after, parse_lsn(made.text()));
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   restore_points_[name] = {.before = before, .after = after};
   return after;
 }
 
 std::vector<LedgerRow> Ledger::rows() const {
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   std::vector<LedgerRow> result;
   for (const auto& [id, row] : rows_) result.push_back(row);
   return result;
 }
 
 LedgerRow Ledger::last() const {
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   const auto found = std::find_if(rows_.rbegin(), rows_.rend(), [](const auto& entry) {
     return entry.second.acknowledged && entry.second.after_commit != kUnknownEnd;
   });
@@ -290,7 +290,7 @@ Lsn Ledger::first_record_past(const LedgerTarget& target) const {
 
 LedgerExpectation Ledger::expected_rows(const LedgerTarget& target) const {
   using Kind = LedgerTarget::Kind;
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   Span span;
   if (target.kind == Kind::kName) {
     const auto found = restore_points_.find(target.name);
@@ -375,7 +375,7 @@ Result<> Ledger::verify(PgServer& restored, const LedgerTarget& target) const {
   for (const int64_t id : expected.present) {
     if (!found.contains(id)) missing.push_back(id);
   }
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   Lsn reached;  // Everything that certainly committed before this is owed.
   for (const auto& [id, text] : found) {
     const auto row = rows_.find(id);
@@ -391,7 +391,7 @@ Result<> Ledger::verify(PgServer& restored, const LedgerTarget& target) const {
   }
   if (missing.empty() && extra.empty() && changed.empty() && gaps.empty()) return {};
 
-  const auto describe = [&](std::string_view what, const std::vector<int64_t>& ids) {
+  const auto describe = [&](std::string_view what, const std::vector<int64_t>& ids) REQUIRES(mu_) {
     if (ids.empty()) return std::string();
     const auto row = rows_.find(ids.front());
     if (row == rows_.end()) return fmt::format("\n  {}: {}", what, id_list(ids));
@@ -412,7 +412,7 @@ Result<> Ledger::continue_on(PgServer& restored) {
   TRY_ASSIGN(const auto found, read_table(connection));
   TRY_ASSIGN(const PgRows now, connection.query("SELECT pg_current_wal_insert_lsn()"));
   TRY_ASSIGN(const Lsn end, parse_lsn(now.text()));
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   std::erase_if(rows_, [&](const auto& entry) { return !found.contains(entry.first); });
   for (auto& [id, row] : rows_) {
     if (row.after_commit != kUnknownEnd) continue;

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,6 +14,7 @@
 #include "core/clock.h"
 #include "core/ids.h"
 #include "core/result.h"
+#include "core/thread_annotations.h"
 #include "testing/pg_server.h"
 
 namespace pgark::testing {
@@ -129,7 +129,7 @@ class Ledger {
   void run_client(int client);
   std::string payload(int64_t id) const;
   void note(const LedgerRow& row);
-  Lsn first_record_past(const LedgerTarget& target) const;
+  Lsn first_record_past(const LedgerTarget& target) const REQUIRES(mu_);
   static Result<std::map<int64_t, std::string>> read_table(PgConnection& connection);
 
   PgServer* server_;
@@ -139,10 +139,10 @@ class Ledger {
   std::atomic<int> running_clients_{0};
   std::atomic<int64_t> next_id_{1};
   std::atomic<int64_t> acknowledged_{0};
-  mutable std::mutex mu_;  // Guards what follows.
-  std::map<int64_t, LedgerRow> rows_;
-  std::map<std::string, Span> restore_points_;
-  std::vector<Abort> aborts_;
+  mutable Mutex mu_;
+  std::map<int64_t, LedgerRow> rows_ GUARDED_BY(mu_);
+  std::map<std::string, Span> restore_points_ GUARDED_BY(mu_);
+  std::vector<Abort> aborts_ GUARDED_BY(mu_);
 };
 
 }  // namespace pgark::testing

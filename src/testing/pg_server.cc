@@ -233,7 +233,7 @@ Result<> PgServer::start() {
 
 Result<> PgServer::stop(StopMode mode) {
   {
-    const std::lock_guard lock(mu_);
+    const MutexLock lock(mu_);
     connection_ = {};
   }
   if (!running()) return {};
@@ -250,7 +250,7 @@ Result<> PgServer::restart() {
 
 Result<> PgServer::kill() {
   {
-    const std::lock_guard lock(mu_);
+    const MutexLock lock(mu_);
     connection_ = {};
   }
   if (!running()) return {};
@@ -288,7 +288,7 @@ Result<PgConnection> PgServer::connect(std::string_view database) {
 }
 
 Result<PgRows> PgServer::query(const std::string& sql) {
-  const std::lock_guard lock(mu_);
+  const MutexLock lock(mu_);
   if (!connection_.is_open()) {
     TRY_ASSIGN(connection_, connect());
   }

@@ -3,13 +3,13 @@
 
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/ids.h"
 #include "core/result.h"
+#include "core/thread_annotations.h"
 #include "testing/pg_connection.h"
 #include "testing/process.h"
 #include "testing/scratch.h"
@@ -124,8 +124,8 @@ class PgServer {
   bool durable_ = false;
   std::vector<std::string> settings_;
   Process postmaster_;
-  std::mutex mu_;  // Guards connection_.
-  PgConnection connection_;
+  Mutex mu_;
+  PgConnection connection_ GUARDED_BY(mu_);
 };
 
 }  // namespace pgark::testing
