@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -331,6 +332,63 @@ TEST_P(WalReaderOn, ReadsEveryRecordAsTheServersOwnToolDoes) {
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> theirs, scene.read_by_waldump());
   EXPECT_EQ(first_difference(ours, theirs), "");
   fmt::print("{} records of {} MiB compared with pg_waldump {}\n", ours.size(), scene.bytes() >> 20, install.version);
+}
+
+class WalReaderAfterCrash : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Each, WalReaderAfterCrash, ::testing::ValuesIn(supported_majors()),
+                         [](const auto& parameter) { return major_name(parameter.param); });
+
+/// Zero a segment from the middle of its last record over several pages on, as if that never reached the disk; where
+/// the record begins, and the page from which on it is gone.
+Result<std::pair<Lsn, Lsn>> tear_last_long_record(const std::string& path) {
+  TRY_ASSIGN(std::string content, read_file(path, size_t{64} << 20));
+  TRY_ASSIGN(pg::WalReaderOptions options, pg::wal_reader_options(as_bytes(content)));
+  options.source = pg::WalSource::kLive;
+  TRY_ASSIGN(pg::WalReader reader, pg::WalReader::create(options));
+  TRY(reader.feed(as_bytes(content)));
+  std::optional<Lsn> torn;
+  for (;;) {
+    TRY_ASSIGN(const WalStep step, reader.next());
+    if (step != WalStep::kRecord) break;
+    if (reader.record().header.total_bytes > 50000) torn = reader.record().lsn;
+  }
+  if (!torn || !reader.end()) return Error(Errc::kInternal, "the segment holds no long record");
+  const uint64_t page = torn->bytes / 8192 * 8192 + uint64_t{2} * 8192;
+  std::fill(content.begin() + static_cast<ptrdiff_t>(page - options.start.bytes), content.end(), '\0');
+  std::ofstream(path, std::ios::binary) << content;
+
+  TRY_ASSIGN(pg::WalReader again, pg::WalReader::create(options));
+  TRY(again.feed(as_bytes(content)));
+  while (again.next().value() == WalStep::kRecord) {
+  }
+  if (again.end()->lsn != *torn || again.end()->found_at.bytes != page)
+    return Error(Errc::kInternal, "the torn record is not where WAL ends: " + again.end()->message);
+  return std::pair{*torn, Lsn{page}};
+}
+
+TEST_P(WalReaderAfterCrash, DropsTheRecordThatTheServerGaveUp) {
+  PGARK_REQUIRE_PG(install, GetParam());
+  ASSERT_OK_AND_ASSIGN(WalScene scene, WalScene::create(install, 16));
+  PgServer& server = scene.server();
+  ASSERT_OK(server.archive_all());
+  ASSERT_OK(server.exec("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n; CHECKPOINT"));
+  ASSERT_OK(server.exec("SELECT pg_logical_emit_message(true, 'pgark', repeat('torn', 20000))"));
+  ASSERT_OK_AND_ASSIGN(const PgRows name, server.query("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"));
+  ASSERT_OK(server.kill());
+  ASSERT_OK_AND_ASSIGN(const auto torn, tear_last_long_record(server.data_dir() + "/pg_wal/" + name.text()));
+  ASSERT_OK(server.start());
+  ASSERT_OK(server.exec("INSERT INTO kept SELECT generate_series(1, 1000)"));
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> ours, scene.read());
+
+  const auto at = [&](Lsn lsn) { return fmt::format("{:X} prev ", lsn.bytes); };
+  const auto begins = [&](Lsn lsn) {
+    return std::ranges::count_if(ours, [&](const std::string& line) { return line.starts_with(at(lsn)); });
+  };
+  EXPECT_EQ(begins(torn.first), 0);
+  EXPECT_EQ(begins(Lsn{torn.second.bytes + 24}), 1);  // What tells that the record was given up.
+  if (!install.has("pg_waldump")) return;
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> theirs, scene.read_by_waldump());
+  EXPECT_EQ(first_difference(ours, theirs), "");
 }
 
 }  // namespace
