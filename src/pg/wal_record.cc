@@ -246,7 +246,7 @@ void WalFragment::append(Bytes bytes, const Limits& limits) {
 void WalFragment::keep_main_data(uint32_t at, Bytes bytes, const Limits& limits) {
   if (at + bytes.size() <= main_data_at_) return;
   if (at < main_data_at_) bytes = bytes.subspan(main_data_at_ - at);
-  // Without a limit in reach the first bytes are kept whole, so that what is kept is a prefix.
+  // What is kept is always a prefix of the main data.
   const size_t room = limits.main_data_kept_bytes_max - std::min(limits.main_data_kept_bytes_max, main_data_.size());
   bytes = bytes.first(std::min(bytes.size(), room));
   main_data_.insert(main_data_.end(), bytes.begin(), bytes.end());
