@@ -2,11 +2,9 @@
 // backup_copy.
 #include "ops/backup.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "catalog/cluster.h"
@@ -25,28 +23,10 @@
 namespace pgark {
 namespace {
 
-constexpr int kControlReadsMax = 10;
-constexpr std::chrono::milliseconds kControlPause{10};
 constexpr std::chrono::milliseconds kPositionEvery{500};
 
 std::chrono::microseconds since(Clock& clock, std::chrono::steady_clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(clock.steady() - start);
-}
-
-/// Read pg_control until its CRC is right: a read beside a write may be torn.
-Result<Buffer> read_control(const std::string& data_directory, Clock& clock) {
-  const std::string path = data_directory + "/" + std::string(pg::kControlFilePath);
-  for (int attempt = 1;; ++attempt) {
-    Buffer content(pg::kControlFileBytes);
-    std::memset(content.data(), 0, content.size());
-    TRY_ASSIGN(const File file, File::open(path, O_RDONLY));
-    TRY(file.pread(content.bytes(), 0));
-    auto decoded = pg::decode_control(content);
-    if (decoded.has_value()) return content;
-    if (decoded.error().code() != Errc::kCorrupt || attempt == kControlReadsMax)
-      return Error(std::move(decoded).error()).with_context("read '" + path + "'");
-    clock.sleep_for(kControlPause);
-  }
 }
 
 /// A directory of a setting as the exclusion table wants it: relative to the data directory, empty if outside it.
@@ -208,11 +188,11 @@ class Backup {
     const auto copy_begun = clock_.steady();
     auto copied = copier.copy_files(cancel_, [this] { return while_copying(); });
     if (copied.has_value()) {
-      TRY_ASSIGN(const Buffer control, read_control(request_.data_directory, clock_));
-      copied = copier.copy_control(control);
+      TRY_ASSIGN(ControlFile control, read_control_file(request_.data_directory, clock_));
+      control.content.resize(pg::kControlFileBytes);  // Zeros behind what PostgreSQL wrote, as on disk.
+      copied = copier.copy_control(as_bytes(control.content));
       // From 19 on checksums can be switched while a cluster runs.
-      if (const auto now = pg::decode_control(control);
-          now.has_value() && files_.control.checksums_enabled() && !now->checksums_enabled())
+      if (files_.control.checksums_enabled() && !control.data.checksums_enabled())
         warn("page checksums were switched off during the backup: pages reported as bad may be sound");
     }
     if (!copied.has_value()) {

@@ -17,6 +17,19 @@ constexpr auto kControlPause = std::chrono::milliseconds(10);
 
 }  // namespace
 
+Result<ControlFile> read_control_file(const std::string& data_directory, Clock& clock) {
+  const std::string path = data_directory + "/" + std::string(pg::kControlFilePath);
+  for (int attempt = 1;; ++attempt) {
+    TRY_ASSIGN(std::string content, read_file(path, pg::kControlFileBytes));
+    auto data = pg::decode_control(as_bytes(content));
+    if (data) return ControlFile{std::move(content), std::move(*data)};
+    if (data.error().code() != Errc::kCorrupt || attempt == kControlReads) {
+      return Error(std::move(data).error()).with_context("read '" + path + "'");
+    }
+    clock.sleep_for(kControlPause);
+  }
+}
+
 Result<ClusterFiles> read_cluster_files(const std::string& data_directory, Clock& clock) {
   auto version_text = read_file(data_directory + "/PG_VERSION", 64);
   if (!version_text) {
@@ -29,19 +42,10 @@ Result<ClusterFiles> read_cluster_files(const std::string& data_directory, Clock
   TRY_ASSIGN_CTX(const pg::PgMajor major, pg::parse_pg_version(*version_text),
                  "read " + data_directory + "/PG_VERSION");
 
-  const std::string path = data_directory + "/" + std::string(pg::kControlFilePath);
-  for (int attempt = 1;; ++attempt) {
-    TRY_ASSIGN(const std::string raw, read_file(path, pg::kControlFileBytes));
-    auto control = pg::decode_control(as_bytes(raw));
-    if (control) {
-      TRY_CTX(pg::check_control_version(*control, major), "read '" + path + "'");
-      return ClusterFiles{std::move(*control), major};
-    }
-    if (control.error().code() != Errc::kCorrupt || attempt == kControlReads) {
-      return Error(std::move(control).error()).with_context("read '" + path + "'");
-    }
-    clock.sleep_for(kControlPause);
-  }
+  TRY_ASSIGN(ControlFile control, read_control_file(data_directory, clock));
+  TRY_CTX(pg::check_control_version(control.data, major),
+          "read '" + data_directory + "/" + std::string(pg::kControlFilePath) + "'");
+  return ClusterFiles{std::move(control.data), major};
 }
 
 ClusterRecord cluster_record(const ClusterFiles& files, Timestamp now) {

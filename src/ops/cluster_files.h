@@ -15,8 +15,17 @@ struct ClusterFiles {
   pg::PgMajor major;
 };
 
-/// Read PG_VERSION and global/pg_control below `data_directory`. A control file torn by a write in progress is read
-/// again. Errors: kNotFound if there is no cluster; of opening; as decode_control().
+struct ControlFile {
+  std::string content;  // At most pg::kControlFileBytes.
+  pg::ControlData data;
+};
+
+/// Read global/pg_control below `data_directory`. One torn by a write in progress is read again.
+/// Errors: of opening; as decode_control().
+Result<ControlFile> read_control_file(const std::string& data_directory, Clock& clock);
+
+/// Read PG_VERSION and global/pg_control below `data_directory`.
+/// Errors: kNotFound if there is no cluster; as read_control_file() and check_control_version().
 Result<ClusterFiles> read_cluster_files(const std::string& data_directory, Clock& clock);
 
 /// The record stanza-create writes for this cluster, and everyone else compares with.
