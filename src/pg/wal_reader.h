@@ -122,6 +122,8 @@ class WalReader {
   const WalContinuation& continuation() const { return continuation_; }
   /// The record that is open where the bytes fed so far end; null if none.
   const WalFragment* fragment() const { return open_ == Open::kRecord ? &fragment_ : nullptr; }
+  /// Timeline of the last page that was entered; 0 before the first.
+  TimelineId timeline() const { return page_timeline_; }
   /// Start of the last record that was read; none before the first.
   std::optional<Lsn> last_record() const { return prev_; }
 

@@ -234,19 +234,25 @@ void WalFragment::append(Bytes bytes, const Limits& limits) {
 
   const Bytes to_head = bytes.first(std::min(bytes.size(), head_bytes - head_.size()));
   head_.insert(head_.end(), to_head.begin(), to_head.end());
-  if (head_.size() < head_bytes || head_bytes == total_bytes_) return;
-  WalRecordHead decoded;
-  // What is malformed is reported at the end of the record, where a wrong CRC would explain it.
-  if (!decode_wal_record_head(head_, limits.major, limits.page_bytes, decoded)) return;
-  main_data_at_ = decoded.main_data_offset_bytes;
+  locate_main_data(limits);
   keep_main_data(0, head_, limits);
   keep_main_data(at + static_cast<uint32_t>(to_head.size()), bytes.subspan(to_head.size()), limits);
+}
+
+void WalFragment::locate_main_data(const Limits& limits) {
+  // A record that is all head needs no second copy of its main data.
+  if (head_.size() < kWalRecordHeadBytesMax || head_.size() == total_bytes_) return;
+  WalRecordHead decoded;
+  // What is malformed is reported at the end of the record, where a wrong CRC would explain it.
+  if (decode_wal_record_head(head_, limits.major, limits.page_bytes, decoded))
+    main_data_at_ = decoded.main_data_offset_bytes;
 }
 
 void WalFragment::keep_main_data(uint32_t at, Bytes bytes, const Limits& limits) {
   if (at + bytes.size() <= main_data_at_) return;
   if (at < main_data_at_) bytes = bytes.subspan(main_data_at_ - at);
-  // What is kept is always a prefix of the main data.
+  // What is kept is always a prefix of the main data: nothing follows what was left out.
+  if (main_data_.size() != std::max(at, main_data_at_) - main_data_at_) return;
   const size_t room = limits.main_data_kept_bytes_max - std::min(limits.main_data_kept_bytes_max, main_data_.size());
   bytes = bytes.first(std::min(bytes.size(), room));
   main_data_.insert(main_data_.end(), bytes.begin(), bytes.end());
@@ -263,6 +269,45 @@ Result<> WalFragment::decode(const Limits& limits, WalRecord& out) const {
   out.lsn = lsn_;
   out.main_data = total_bytes_ == head_.size() ? Bytes(head_).subspan(out.main_data_offset_bytes) : Bytes(main_data_);
   return {};
+}
+
+void WalFragment::cut_main_data(size_t bytes) {
+  if (main_data_.size() <= bytes) return;
+  main_data_.resize(bytes);
+  main_data_.shrink_to_fit();
+}
+
+void WalFragment::encode(ByteWriter& out) const {
+  out.varint(lsn_.bytes);
+  out.varint(total_bytes_);
+  out.varint(seen_bytes_);
+  out.fixed(crc_);
+  out.raw(head_);  // Its length follows from those before.
+  out.varint(main_data_.size());
+  out.raw(main_data_);
+}
+
+Result<WalFragment> WalFragment::decode(ByteReader& in, const Limits& limits) {
+  WalFragment out;
+  out.lsn_ = Lsn{in.varint()};
+  const uint64_t total = in.varint();
+  const uint64_t seen = in.varint();
+  out.crc_ = in.fixed<uint32_t>();
+  if (!in.ok() || total < kWalRecordHeaderBytes || total > kWalRecordBytesMax || seen == 0 || seen >= total)
+    return malformed(fmt::format("fragment of {} of {} bytes of a record cannot be", seen, total));
+  out.total_bytes_ = static_cast<uint32_t>(total);
+  out.seen_bytes_ = static_cast<uint32_t>(seen);
+  out.main_data_at_ = out.total_bytes_;
+  const Bytes head = in.raw(static_cast<size_t>(std::min<uint64_t>(seen, kWalRecordHeadBytesMax)));
+  const uint64_t kept = in.varint();
+  const Bytes main_data = kept <= in.remaining() ? in.raw(static_cast<size_t>(kept)) : Bytes{};
+  if (!in.ok() || main_data.size() != kept) return malformed("fragment of a record is cut short");
+  out.head_.assign(head.begin(), head.end());
+  out.locate_main_data(limits);
+  if (kept > out.seen_bytes_ - std::min(out.seen_bytes_, out.main_data_at_))
+    return malformed(fmt::format("fragment of a record has {} bytes of main data too many", kept));
+  out.main_data_.assign(main_data.begin(), main_data.end());
+  return out;
 }
 
 }  // namespace pgark::pg

@@ -150,7 +150,17 @@ class WalFragment {
   bool crc_matches() const;
   Result<> decode(const Limits& limits, WalRecord& out) const;
 
+  /// Forget main data beyond its first `bytes`; none that follows is kept either.
+  void cut_main_data(size_t bytes);
+
+  /// The fragment as stored in the index of a segment; docs/format/wal.md is normative.
+  void encode(ByteWriter& out) const;
+  /// Errors: kCorrupt if it is no fragment that reading could leave.
+  static Result<WalFragment> decode(ByteReader& in, const Limits& limits);
+  bool operator==(const WalFragment&) const = default;
+
  private:
+  void locate_main_data(const Limits& limits);
   void keep_main_data(uint32_t at, Bytes bytes, const Limits& limits);
 
   Lsn lsn_;
