@@ -56,6 +56,11 @@ class RepositoryWal final : public WalCatalog {
   RepositoryWal(const Repository& repository, std::string stanza, const ClusterRecord& cluster)
       : repository_(&repository), stanza_(std::move(stanza)), cluster_(cluster) {}
 
+  /// A segment's bytes, checked, from the first copy that is good.
+  Result<Buffer> read_segment(const pg::WalSegment& segment) const;
+  /// The index as stored; none if the segment was archived without one that can be read here.
+  Result<std::optional<pg::WalIndex>> read_index(const pg::WalSegment& segment) const;
+
   const Repository* repository_;
   std::string stanza_;
   ClusterRecord cluster_;

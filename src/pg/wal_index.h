@@ -106,6 +106,7 @@ struct WalIndex {
   PgMajor major;
   uint64_t system_id = 0;
   uint32_t segment_bytes = 0;
+  uint32_t wal_block_bytes = 8192;
   WalSegment segment;         // As named.
   TimelineId first_timeline;  // Of the first and last page with WAL.
   TimelineId last_timeline;
@@ -119,9 +120,10 @@ struct WalIndex {
   std::optional<Lsn> last_record;  // Start of the last one that ends here.
 
   // The record that crosses in, and the one that crosses out.
-  uint32_t continuation_bytes = 0;        // Of the record continued at the start; 0: none.
+  bool is_joined = false;                 // What the record that crosses in does is in the index, or none does.
+  uint32_t continuation_bytes = 0;        // Of the record continued at the start, to its end; 0: none.
   bool continuation_overwritten = false;  // It was given up by the server: drop the fragment of the segment before.
-  std::vector<std::byte> continuation;    // These bytes, if at most kWalContinuationKeptMax; else empty.
+  std::vector<std::byte> continuation;    // Those in the segment, until joined, if at most kWalContinuationKeptMax.
   bool continuation_reaches_end = false;  // The whole segment belongs to it, and it goes on.
   std::optional<WalFragment> fragment;    // What begins here and ends in a later segment.
 
@@ -156,12 +158,13 @@ inline constexpr uint32_t kWalContinuationKeptMax = 64u << 10;
 /// Shape:  `content` is the segment, whole; `name` is what it is called; `before` is what the segment before left open,
 ///         null if unknown: the record that crosses in is then left to complete_wal_index().
 ///         A malformed or damaged record is no error: the index ends there and says so in valid_to and end_reason.
-/// Errors: kCorrupt or kUnsupported if it does not begin with the first page of a segment.
+/// Errors: kCorrupt or kUnsupported if it does not begin with the first page of that segment; kCorrupt if `before` is
+///         not what it continues.
 Result<WalIndex> make_wal_index(Bytes content, const WalSegment& name, const WalFragment* before = nullptr);
 
 /// Add to `index` the effects of the record that began before it and ends in it, or carry on its fragment.
 /// Shape:  `before` is the index of the segment right before, complete itself; on the parent's timeline where `index`
-///         begins a new one.
+///         begins a new one. If only the middle of a record is known, `index` stays as it is (is_joined).
 /// Errors: kCorrupt if the two do not join (link to the record before, length of the continuation, CRC); kNotFound if
 ///         the continuation was too long to be kept: make the index anew with the segment and `before.fragment`.
 Result<> complete_wal_index(const WalIndex& before, WalIndex& index);
@@ -174,6 +177,8 @@ Result<WalIndex> decode_wal_index(Bytes raw);
 /// What ended in a segment, transaction by transaction: needed only where a target lies within it.
 struct WalTransactionEnd : WalCommit {
   std::vector<Xid> subxids;
+  Lsn prev = {};  // Start of the record before it (xl_prev); 0: not known.
+  bool operator==(const WalTransactionEnd&) const = default;
 };
 /// Commits, aborts (prepared ones too) in the order of WAL.
 /// Shape:  as make_wal_index().

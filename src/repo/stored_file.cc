@@ -14,6 +14,7 @@ namespace pgark {
 namespace {
 
 constexpr size_t kPieceBytes = 1u << 20;
+constexpr int kIndexLevel = 3;
 
 Bytes piece_of(Bytes raw, size_t index) {
   const size_t at = index * kPieceBytes;
@@ -112,7 +113,8 @@ class PieceCoder {
 }  // namespace
 
 Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
-                                     const std::string& document, Codec codec, int level, unsigned threads) {
+                                     const std::string& document, Codec codec, int level, unsigned threads,
+                                     Bytes index) {
   TRY_ASSIGN(ContainerWriter writer, ContainerWriter::create(repository, key, ContainerKind::kWal));
   const size_t pieces = (raw.size() + kPieceBytes - 1) / kPieceBytes;
   const auto workers = static_cast<unsigned>(std::min<size_t>(threads, pieces));
@@ -125,6 +127,14 @@ Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectK
   if (!document.empty()) {
     Compressor compressor(codec, level);
     TRY(writer.append(FrameType::kMeta, as_bytes(document), compressor));
+  }
+  if (!index.empty()) {
+    // Read far more often than written, and small: worth a better compression than the file itself.
+    Compressor compressor(Codec::kZstd, kIndexLevel);
+    for (size_t at = 0; at < index.size(); at += kFrameRawBytesMax) {
+      const Bytes part = index.subspan(at, std::min<size_t>(kFrameRawBytesMax, index.size() - at));
+      TRY(writer.append(FrameType::kWalIndex, part, compressor));
+    }
   }
   return std::move(writer).commit();
 }
@@ -203,6 +213,20 @@ Result<std::string> read_document(const Repository& repository, const ObjectKey&
 
 Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key) {
   return read_document(repository, key, ContainerKind::kWal);
+}
+
+Result<std::optional<Buffer>> read_stored_index(const Repository& repository, const ObjectKey& key) {
+  TRY_ASSIGN(const ContainerReader reader, ContainerReader::open(repository, key, ContainerKind::kWal));
+  std::optional<Buffer> index;
+  for (const FrameRef& ref : reader.frames()) {
+    if (ref.type != FrameType::kWalIndex) continue;
+    TRY_ASSIGN(Buffer part, reader.read(ref));
+    if (index)
+      index->append(part);
+    else
+      index = std::move(part);
+  }
+  return index;
 }
 
 Result<ObjectInfo> write_record(const Repository& repository, const ObjectKey& key, const std::string& document) {

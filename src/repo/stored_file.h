@@ -1,6 +1,7 @@
 // A file kept whole as one container: WAL segments, timeline histories, small records.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "repo/container.h"
@@ -8,11 +9,12 @@
 namespace pgark {
 
 /// Store `raw` (which may be empty) in 1 MiB frames, with a JSON document beside it ("" for none), compressed with zstd
-/// 1 unless `codec` says otherwise, by `threads` threads. The bytes stored do not depend on their number.
+/// 1 unless `codec` says otherwise, by `threads` threads. The bytes stored do not depend on their number. `index`, if
+/// not empty, follows as what the file contains.
 /// Errors: as ObjectWriter::commit(), kAlreadyExists among them.
 Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
                                      const std::string& document, Codec codec = Codec::kZstd, int level = 1,
-                                     unsigned threads = 1);
+                                     unsigned threads = 1, Bytes index = {});
 
 struct StoredFile {
   Buffer raw;
@@ -26,6 +28,10 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
 
 /// Only the document.
 Result<std::string> read_stored_document(const Repository& repository, const ObjectKey& key);
+
+/// Only the index, with a small read or two; none if the file was stored without one.
+/// Errors: as ContainerReader.
+Result<std::optional<Buffer>> read_stored_index(const Repository& repository, const ObjectKey& key);
 
 /// A record: a container that is nothing but a JSON document (cluster records, annotations).
 /// Errors: as ObjectWriter::commit(), kAlreadyExists among them.
