@@ -85,6 +85,8 @@ CommandFunction command_function(Command command) {
       return cmd_start;
     case Command::kStop:
       return cmd_stop;
+    case Command::kTimeline:
+      return cmd_timeline;
     case Command::kVersion:
       return cmd_version;
   }

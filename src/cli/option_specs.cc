@@ -13,10 +13,10 @@ using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
 constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchivePush | kBackup | kCheck | kInfo | kRepoGet |
-                                 kRepoLs | kRestore | kStanzaCreate | kStanzaDelete;
+                                 kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
-constexpr CommandSet kWithServer = kBackup | kCheck | kStanzaCreate | kStanzaDelete;
+constexpr CommandSet kWithServer = kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWithDataDirectory = kWithServer | kArchiveGet | kArchivePush | kRestore;
 constexpr CommandSet kArchiving = kArchiveGet | kArchivePush;
 
@@ -81,6 +81,12 @@ constexpr CommandSpec kCommands[] = {
      "New backups, archiving and other changes are refused for the stanza, or for all without --stanza, until `start`. "
      "What runs is left to finish, unless --force ends it.",
      "", 0, 0, false, false, false},
+    {kTimeline, "timeline", "Show what happened when, to find the moment to restore to",
+     "Tells from the archived WAL, without reading backups: commits of each minute, restore points, and what removed data "
+     "(drops, truncates, rewrites, large deletes), each with its time, transaction and position. `restore --before-xid` goes "
+     "back to just before one of them. Relations are named by the running server where it can be reached; one that was "
+     "dropped is told by the number of its file.",
+     "", 0, 0, true, false, true},
     {kVersion, "version", "Print the version", "", "", 0, 0, false, false, true},
 };
 static_assert(std::size(kCommands) == kCommandCount);
@@ -152,10 +158,23 @@ constexpr OptionSpec kOptions[] = {
      .required = kAnnotate,
      .summary = "key/value pair to attach to the backup",
      .description = "Repeat the option for several pairs. With annotate, an empty value removes the key."},
+    {.name = "archive-async", .type = kBoolean, .commands = kArchiveGet, .value_default = "n",
+     .summary = "fetch in the background what recovery will ask for next",
+     .description = "Segments ahead of recovery are fetched in parallel (process-max) into spool-path and verified there, "
+                    "so that archive-get only has to move the one it is asked for. Whatever hinders that, archive-get "
+                    "fetches the segment itself."},
+    {.name = "archive-async", .type = kBoolean, .commands = kArchivePush, .value_default = "n",
+     .summary = "archive in the background, ahead of what PostgreSQL asks for",
+     .description = "A worker of the stanza pushes what is ready in pg_wal, in parallel, and archive-push waits only for "
+                    "the segment it was given: until that is durable in every repository."},
     {.name = "archive-check", .type = kBoolean, .commands = kBackup, .value_default = "y",
      .summary = "wait until the WAL of the backup is in the repository",
      .description = "Without the check, a backup may be listed whose WAL never arrived, and which therefore cannot be "
                     "restored. Leave it on."},
+    {.name = "archive-get-queue-max", .type = kSize, .commands = kArchiveGet, .value_default = "128MiB",
+     .max = int64_t{1} << 50,
+     .summary = "WAL that may wait in the spool for recovery",
+     .description = "With archive-async. Below the size of a WAL segment, nothing is fetched ahead."},
     {.name = "archive-mode", .type = kEnum, .commands = kRestore, .value_default = "preserve", .allowed = "off|preserve",
      .summary = "archiving of the restored cluster",
      .description = "off sets archive_mode=off, so that a copy never archives into the stanza of its original. preserve "
@@ -164,9 +183,19 @@ constexpr OptionSpec kOptions[] = {
      .summary = "check that PostgreSQL's archive_command calls pgark",
      .description = "With n, backup accepts an archive_command that does not call `pgark archive-push` itself, such as a "
                     "script that does. That WAL arrives in the repository is checked in any case."},
+    {.name = "archive-push-queue-max", .type = kSize, .commands = kArchivePush,
+     .default_note = "none: WAL is never given up", .min = 1, .max = int64_t{1} << 60,
+     .summary = "WAL that may wait in pg_wal before segments are given up",
+     .description = "When more waits than this, archive-push tells PostgreSQL that a segment is archived WITHOUT STORING "
+                    "IT, so that pg_wal does not fill the disk. Recovery past that segment is then impossible until a new "
+                    "backup is made; info and check say so, and each one is logged as a warning."},
     {.name = "archive-timeout", .type = kTime, .commands = kBackup | kCheck | kArchiveGet | kArchivePush,
      .value_default = "60", .min = 100, .max = kDay,
      .summary = "how long to wait for a WAL segment to reach the repository"},
+    {.name = "before-xid", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .summary = "recover to just before this transaction committed",
+     .description = "`pgark timeline` shows which transaction dropped or deleted what. Short for --type=xid --target=N "
+                    "--target-exclusive."},
     {.name = "checksum-page", .type = kBoolean, .commands = kBackup, .default_note = "y if the cluster has checksums",
      .summary = "verify the checksum of every page that is copied",
      .description = "A page that fails is reported by file and block and recorded in the backup, which is finished all "
@@ -174,6 +203,10 @@ constexpr OptionSpec kOptions[] = {
     {.name = "delta", .type = kBoolean, .commands = kRestore, .value_default = "n",
      .summary = "keep files in the data directory that already match the backup",
      .description = "Not provided in this version: restore into an empty directory."},
+    {.name = "dry-run", .type = kBoolean, .commands = kRestore, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "show what would be restored and where recovery would end, and change nothing",
+     .description = "Prints the backup, the way through the timelines, the WAL that is read, the exact position where "
+                    "recovery stops, and the last commit kept and the first one dropped."},
     {.name = "exclude", .type = kList, .commands = kBackup,
      .summary = "path, relative to the data directory, to leave out of the backup",
      .description = "Repeatable. A path that ends with a slash leaves out what is in a directory and keeps the directory "
@@ -192,6 +225,12 @@ constexpr OptionSpec kOptions[] = {
                     "led to them."},
     {.name = "ignore-missing", .type = kBoolean, .commands = kRepoGet, .source = OptionSource::kCommandLine,
      .value_default = "n", .summary = "exit with 1 and no message if the object does not exist"},
+    {.name = "kind", .type = kList, .commands = kTimeline, .source = OptionSource::kCommandLine,
+     .default_note = "all but shrink",
+     .summary = "show only this kind of event",
+     .description = "Repeatable. commits, restore_point, drop, truncate, rewrite (VACUUM FULL, CLUSTER, TRUNCATE and load), "
+                    "delete (1000 rows or more by one transaction), drop_database, drop_tablespace, create_database, shrink "
+                    "(mostly by vacuum), fork, gap."},
     {.name = "link-all", .type = kBoolean, .commands = kRestore, .value_default = "n",
      .summary = "restore symbolic links as links",
      .description = "By default, directories and files that were symbolic links in the cluster are restored inside the "
@@ -209,6 +248,8 @@ constexpr OptionSpec kOptions[] = {
      .allowed = "text|json", .summary = "format of the result",
      .description = "json is for programs: standard output holds one JSON document and nothing else, also after an error. "
                     "Fields are only ever added."},
+    {.name = "prefetch", .type = kBoolean, .commands = kArchiveGet, .source = OptionSource::kCommandLine,
+     .value_default = "n", .internal = true, .summary = "be the process in the background"},
     {.name = "raw", .type = kBoolean, .commands = kRepoGet, .source = OptionSource::kCommandLine, .value_default = "n",
      .summary = "print the object's bytes as they are stored"},
     {.name = "recovery-option", .type = kMap, .commands = kRestore,
@@ -217,6 +258,9 @@ constexpr OptionSpec kOptions[] = {
                     "that pgark writes itself for the target cannot be given."},
     {.name = "recurse", .type = kBoolean, .commands = kRepoLs, .source = OptionSource::kCommandLine,
      .value_default = "n", .summary = "list everything below the path"},
+    {.name = "relation", .type = kList, .commands = kTimeline, .source = OptionSource::kCommandLine,
+     .summary = "show only what concerns this relation",
+     .description = "Repeatable. A name with or without schema and database, or the number of its file."},
     {.name = "set", .type = kString, .commands = kAnnotate, .source = OptionSource::kCommandLine, .required = kAnnotate,
      .summary = "label of the backup to annotate"},
     {.name = "set", .type = kString, .commands = kInfo, .source = OptionSource::kCommandLine,
@@ -224,6 +268,9 @@ constexpr OptionSpec kOptions[] = {
     {.name = "set", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
      .value_default = "latest", .summary = "label of the backup to restore",
      .description = "By default the newest backup that can reach the target."},
+    {.name = "since", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
+     .default_note = "a day before the last transaction", .summary = "show what happened from this time on",
+     .description = "Read as --target of restore is: without a zone in the zone of this machine."},
     {.name = "sort", .type = kEnum, .commands = kRepoLs, .source = OptionSource::kCommandLine, .value_default = "asc",
      .allowed = "asc|desc|none", .summary = "order of the list"},
     {.name = "start-fast", .type = kBoolean, .commands = kBackup, .value_default = "n",
@@ -246,6 +293,8 @@ constexpr OptionSpec kOptions[] = {
      .description = "For the types time, xid and lsn."},
     {.name = "target-timeline", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
      .summary = "timeline to recover along: a number, current or latest"},
+    {.name = "target-timeline", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
+     .value_default = "latest", .summary = "timeline to look along with its ancestors: a number or latest"},
     {.name = "type", .type = kEnum, .commands = kBackup, .source = OptionSource::kCommandLine,
      .value_default = "full", .allowed = "full",
      .summary = "kind of backup",
@@ -260,6 +309,12 @@ constexpr OptionSpec kOptions[] = {
      .description = "default: at the end of the archived WAL. immediate: as soon as the backup is consistent. time, xid, lsn "
                     "and name: at --target. standby: never, the cluster follows as a standby. preserve: as settings in "
                     "the backup say. none: only the WAL found in the data directory is replayed."},
+
+    {.name = "until", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
+     .summary = "show what happened up to this time"},
+    {.name = "worker", .type = kInteger, .commands = kArchivePush, .source = OptionSource::kCommandLine,
+     .min = 3, .max = 1 << 20, .internal = true,
+     .summary = "be the background worker; tells on this descriptor when it is ready"},
 
     // -- General.
     {.name = "cmd", .type = kPath, .commands = kRestore, .group = kGeneral, .default_note = "the running program",
@@ -295,7 +350,8 @@ constexpr OptionSpec kOptions[] = {
      .description = "Without it, progress is logged at the detail level."},
     {.name = "spool-path", .type = kPath, .commands = kArchiving, .group = kGeneral,
      .value_default = "/var/spool/pgark", .summary = "directory for WAL on its way",
-     .description = "Kept for asynchronous archiving, which this version does not provide."},
+     .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, and notes of WAL that "
+                    "archive-push-queue-max gave up. Outside the data directory, and writable for the server's user."},
     {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
      .required = kWork - (kInfo | kRepoGet | kRepoLs | kStart | kStop),
      .summary = "name of the cluster's configuration",
@@ -313,9 +369,14 @@ constexpr OptionSpec kOptions[] = {
 
     // -- Repository.
     {.name = "repo", .type = kInteger, .commands = kWithRepo, .group = kRepository, .source = OptionSource::kCommandLine,
-     .value_default = "1", .min = 1, .max = 256, .summary = "number of the repository to use"},
+     .default_note = "the lowest that is configured", .min = 1, .max = 256,
+     .summary = "number of the repository to use",
+     .description = "Without it, archive-push and stanza-create use every repository that is configured (repo1-path, "
+                    "repo2-path, ...), and archive-get tries them in order."},
     {.name = "repo-path", .type = kPath, .commands = kWithRepo, .group = kRepository, .family = kRepo,
-     .value_default = "/var/lib/pgark", .summary = "directory of the repository"},
+     .value_default = "/var/lib/pgark", .summary = "directory of the repository",
+     .description = "repo2-path and on name further repositories, each a full copy that can be restored alone; only repo1 "
+                    "has a default."},
     {.name = "repo-type", .type = kEnum, .commands = kWithRepo, .group = kRepository, .family = kRepo,
      .value_default = "posix", .allowed = "posix", .summary = "kind of storage",
      .description = "posix: a directory of a local or mounted file system that honours fsync."},
@@ -333,8 +394,6 @@ constexpr OptionSpec kOptions[] = {
      .default_note = "the operating system user", .summary = "database user"},
 
     // -- pgBackRest's that change nothing here.
-    ignored_flag("archive-async", kArchiving, kNoSync, kNone, "n"),
-    ignored("archive-get-queue-max", kArchiveGet, kNoSync),
     ignored_flag("archive-header-check", kArchivePush, "WAL headers are always checked", kNone, "y"),
     ignored_flag("archive-missing-retry", kArchiveGet, kNoSync),
     ignored_flag("backup-full-incr", kBackup, "the WAL of a backup covers what changes while it is copied", kNone, "n"),
@@ -452,8 +511,6 @@ constexpr OptionSpec kOptions[] = {
 
     // -- pgBackRest's that would change safety, or where data goes.
     refused_flag("archive-copy", kBackup, "restores need the WAL archive; keep the repository as a whole instead", kNone, "n"),
-    refused("archive-push-queue-max", kArchivePush, "it would drop WAL that PostgreSQL believes to be archived, and with it "
-            "every restore past that point; give pg_wal more room instead"),
     refused_flag("backup-standby", kBackup, "backups are taken where pg1-path is", kNone, "n"),
     refused("db-exclude", kRestore, "restore the whole cluster and drop what is not wanted"),
     refused("db-include", kRestore, "restore the whole cluster and drop what is not wanted"),

@@ -28,9 +28,10 @@ enum class Command : unsigned char {
   kStanzaDelete,
   kStart,
   kStop,
+  kTimeline,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 15;
+inline constexpr size_t kCommandCount = 16;
 
 /// A set of commands.
 struct CommandSet {
