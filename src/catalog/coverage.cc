@@ -170,6 +170,7 @@ class Chain {
       reach.last_commit = digest.last_commit;
     } else if (digest.last_commit) {
       const auto ends = segments_.wal().transaction_ends(segment);
+      if (!ends && ends.error().code() == Errc::kCorrupt) return std::optional<Reach>{};
       if (!ends) return Error(ends.error());
       for (const pg::WalTransactionEnd& one : *ends)
         if (!one.aborted && one.end <= end) reach.last_commit = one;
@@ -315,9 +316,10 @@ class Surveyor {
     out.fork = timeline_fork(history);
     if (!history.ancestors().empty()) out.reason = history.ancestors().back().reason;
     const auto& known = segments_.wal().histories();
-    out.history_missing = out.timeline.value > 1 && std::none_of(known.begin(), known.end(), [&](const auto& one) {
-                            return one.timeline() == out.timeline;
-                          });
+    // The oldest timeline here needs none: nobody comes to it from another.
+    out.history_missing =
+        out.timeline > chains_.begin()->first &&
+        std::none_of(known.begin(), known.end(), [&](const auto& one) { return one.timeline() == out.timeline; });
     std::vector<std::string> names;
     for (const uint64_t number : segments_.wal().segments_of(out.timeline)) {
       names.push_back(segments_.name({out.timeline, number}));
@@ -528,6 +530,12 @@ const TimelineCoverage* WalCoverage::find(TimelineId timeline) const {
   for (const TimelineCoverage& one : timelines)
     if (one.timeline == timeline) return &one;
   return nullptr;
+}
+
+bool WalCoverage::needs_backup() const {
+  const TimelineCoverage* one = current_timeline();
+  return one != nullptr && std::any_of(one->broken.begin(), one->broken.end(),
+                                       [](const BrokenRange& range) { return range.needs_backup(); });
 }
 
 Result<WalCoverage> wal_coverage(WalCatalog& wal, const CoverageRequest& request) {

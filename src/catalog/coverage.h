@@ -96,6 +96,8 @@ struct WalCoverage {
 
   const TimelineCoverage* find(TimelineId timeline) const;
   const TimelineCoverage* current_timeline() const { return current ? find(*current) : nullptr; }
+  /// The cluster goes on behind a gap, and no backup lies behind it.
+  bool needs_backup() const;
 };
 
 /// A stretch of WAL that was given up on purpose.

@@ -7,12 +7,13 @@
 
 namespace pgark {
 
-PgEndpoint server_endpoint(const Settings& settings) {
+PgEndpoint server_endpoint(const Settings& settings, unsigned cluster) {
+  const auto name = [&](std::string_view option) { return fmt::format("pg{}-{}", cluster, option); };
   PgEndpoint endpoint;
-  endpoint.socket_path = settings.text("pg1-socket-path");
-  endpoint.port = static_cast<uint16_t>(settings.integer("pg1-port"));
-  endpoint.user = settings.text("pg1-user");
-  endpoint.database = settings.text("pg1-database");
+  endpoint.socket_path = settings.text(name("socket-path"));
+  endpoint.port = static_cast<uint16_t>(settings.integer(name("port")));
+  endpoint.user = settings.text(name("user"));
+  endpoint.database = settings.text(name("database"));
   endpoint.application_name = fmt::format("pgark [{}]", settings.command_name());
   endpoint.connect_timeout = settings.duration("io-timeout");
   endpoint.query_timeout = settings.duration("db-timeout");
@@ -22,8 +23,12 @@ PgEndpoint server_endpoint(const Settings& settings) {
 unsigned repository_number(const Settings& settings) { return static_cast<unsigned>(settings.integer("repo")); }
 
 Result<OpenedRepository> open_repository(const CommandContext& context) {
+  return open_repository(context, repository_number(context.settings));
+}
+
+Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo) {
   OpenedRepository opened;
-  TRY_ASSIGN(opened.store, context.open_store(repository_number(context.settings), false));
+  TRY_ASSIGN(opened.store, context.open_store(repo, false));
   TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
   return opened;
 }

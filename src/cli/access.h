@@ -10,8 +10,8 @@
 
 namespace pgark {
 
-/// The server of pg1-*, named "pgark [COMMAND]" to it.
-PgEndpoint server_endpoint(const Settings& settings);
+/// The server of pg1-* (or of another number), named "pgark [COMMAND]" to it.
+PgEndpoint server_endpoint(const Settings& settings, unsigned cluster = 1);
 
 /// The repository that --repo chose, with the store it lives in.
 struct OpenedRepository {
@@ -20,6 +20,7 @@ struct OpenedRepository {
 };
 /// Errors: as CommandContext::open_store and Repository::open().
 Result<OpenedRepository> open_repository(const CommandContext& context);
+Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo);
 
 /// Number given with --repo.
 unsigned repository_number(const Settings& settings);

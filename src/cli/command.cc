@@ -61,6 +61,8 @@ CommandFunction command_function(Command command) {
       return cmd_annotate;
     case Command::kArchiveGet:
       return cmd_archive_get;
+    case Command::kArchiveHeal:
+      return cmd_archive_heal;
     case Command::kArchivePush:
       return cmd_archive_push;
     case Command::kBackup:

@@ -42,6 +42,7 @@ using CommandFunction = Result<int> (*)(CommandContext&);
 // One file each: src/cli/cmd_<name>.cc.
 Result<int> cmd_annotate(CommandContext& context);
 Result<int> cmd_archive_get(CommandContext& context);
+Result<int> cmd_archive_heal(CommandContext& context);
 Result<int> cmd_archive_push(CommandContext& context);
 Result<int> cmd_backup(CommandContext& context);
 Result<int> cmd_check(CommandContext& context);

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "catalog/target.h"
 #include "cli/output.h"
 
 namespace pgark {
@@ -28,6 +30,84 @@ ordered_json error_json(const Error& error) {
   return {{"code", errc_name(error.code())}, {"message", error.message()}, {"hints", error.hints()}};
 }
 
+ordered_json time_json(const std::optional<Timestamp>& time) {
+  return time ? ordered_json(microseconds(*time)) : ordered_json();
+}
+
+ordered_json lsn_json(Lsn lsn) { return lsn.bytes == 0 ? ordered_json() : ordered_json(to_string(lsn)); }
+
+ordered_json text_or_null(const std::string& text) { return text.empty() ? ordered_json() : ordered_json(text); }
+
+ordered_json gaps_json(const std::vector<CoverageGap>& gaps) {
+  ordered_json list = ordered_json::array();
+  for (const CoverageGap& gap : gaps) {
+    list.push_back({{"timeline", gap.timeline.value},
+                    {"min", gap.first},
+                    {"max", gap.last},
+                    {"count", gap.count},
+                    {"min_lsn", to_string(gap.begin)},
+                    {"max_lsn", to_string(gap.end)},
+                    {"damage", text_or_null(gap.damage)},
+                    {"since_us", time_json(gap.since)},
+                    {"since_commit", gap.since_is_commit},
+                    {"dropped", text_or_null(gap.dropped)}});
+  }
+  return list;
+}
+
+ordered_json recoverable_json(const std::vector<RecoverableRange>& ranges) {
+  ordered_json list = ordered_json::array();
+  for (const RecoverableRange& range : ranges) {
+    list.push_back({{"min_us", microseconds(range.from)},
+                    {"max_us", time_json(range.to)},
+                    {"min_lsn", to_string(range.from_lsn)},
+                    {"max_lsn", to_string(range.to_lsn)},
+                    {"backups", range.backups}});
+  }
+  return list;
+}
+
+ordered_json broken_json(const std::vector<BrokenRange>& ranges) {
+  ordered_json list = ordered_json::array();
+  for (const BrokenRange& range : ranges) {
+    list.push_back({{"min_us", time_json(range.from)},
+                    {"max_us", time_json(range.to)},
+                    {"min_lsn", to_string(range.from_lsn)},
+                    {"max_lsn", lsn_json(range.to_lsn)},
+                    {"backup_after", text_or_null(range.backup_after)},
+                    {"needs_backup", range.needs_backup()},
+                    {"gaps", gaps_json(range.gaps)}});
+  }
+  return list;
+}
+
+ordered_json timelines_json(const WalCoverage& coverage) {
+  ordered_json list = ordered_json::array();
+  for (const TimelineCoverage& one : coverage.timelines) {
+    ordered_json children = ordered_json::array();
+    for (const TimelineId child : one.children) children.push_back(child.value);
+    ordered_json broken_backups = ordered_json::array();
+    for (const BrokenBackup& backup : one.broken_backups) {
+      broken_backups.push_back({{"label", backup.label}, {"missing", backup.missing}});
+    }
+    list.push_back({{"timeline", one.timeline.value},
+                    {"parent", one.parent ? ordered_json(one.parent->value) : ordered_json()},
+                    {"begin_lsn", to_string(one.begin)},
+                    {"fork", timeline_fork_name(one.fork)},
+                    {"reason", text_or_null(one.reason)},
+                    {"children", children},
+                    {"history_missing", one.history_missing},
+                    {"partials", one.partials},
+                    {"end_lsn", lsn_json(one.end)},
+                    {"last_commit_us", one.last_commit ? time_json(one.last_commit->time) : ordered_json()},
+                    {"gaps", gaps_json(one.gaps)},
+                    {"recoverable", recoverable_json(one.recoverable)},
+                    {"broken", broken_json(one.broken)},
+                    {"broken_backups", broken_backups}});
+  }
+  return list;
+}
+
 ordered_json cluster_json(const InfoCluster& cluster) {
   ordered_json wal = ordered_json::array();
   for (const WalRange& range : cluster.wal) {
@@ -39,13 +119,17 @@ ordered_json cluster_json(const InfoCluster& cluster) {
     gaps.push_back({{"timeline", gap.timeline.value}, {"min", gap.first}, {"max", gap.last}, {"count", gap.count}});
   }
   const ClusterRecord& record = cluster.record;
-  return {{"number", record.number},
-          {"system_identifier", std::to_string(record.system_identifier)},
-          {"pg_major", record.pg_major},
-          {"wal_segment_bytes", record.wal_segment_bytes},
-          {"created_us", microseconds(record.created)},
-          {"wal", wal},
-          {"gaps", gaps}};
+  return {
+      {"number", record.number},
+      {"system_identifier", std::to_string(record.system_identifier)},
+      {"pg_major", record.pg_major},
+      {"wal_segment_bytes", record.wal_segment_bytes},
+      {"created_us", microseconds(record.created)},
+      {"wal", wal},
+      {"gaps", gaps},
+      {"current_timeline", cluster.coverage.current ? ordered_json(cluster.coverage.current->value) : ordered_json()},
+      {"needs_backup", cluster.coverage.needs_backup()},
+      {"timelines", timelines_json(cluster.coverage)}};
 }
 
 ordered_json backup_json(const BackupMeta& meta) {
@@ -95,10 +179,11 @@ ordered_json stanza_json(const InfoStanza& stanza) {
           {"errors", errors}};
 }
 
-std::string status_text(StanzaStatus status) {
-  switch (status) {
+std::string status_text(const InfoStanza& stanza) {
+  const bool needs_backup = !stanza.clusters.empty() && stanza.clusters.back().coverage.needs_backup();
+  switch (stanza.status) {
     case StanzaStatus::kOk:
-      return "ok";
+      return needs_backup ? "WAL is missing: run archive-heal, or take a new backup" : "ok";
     case StanzaStatus::kMissing:
       return "missing: run stanza-create";
     case StanzaStatus::kNoBackups:
@@ -111,11 +196,105 @@ std::string status_text(StanzaStatus status) {
 
 std::string count_text(uint64_t count) { return fmt::format("{} segment{}", count, count == 1 ? "" : "s"); }
 
+/// "2026-11-22 10:15:00 UTC", with local time beside it where that differs.
+std::string moment(Timestamp time) {
+  const auto whole = std::chrono::floor<std::chrono::seconds>(time);
+  const std::string utc = format_utc(time);
+  const std::string local = format_timestamp_local(whole);
+  return local == utc ? utc : fmt::format("{} ({})", utc, local);
+}
+
+std::string moment_or(const std::optional<Timestamp>& time, std::string_view otherwise) {
+  return time ? moment(*time) : std::string(otherwise);
+}
+
+std::string names_text(const CoverageGap& gap) {
+  return gap.first == gap.last ? gap.first : fmt::format("{} to {}", gap.first, gap.last);
+}
+
+std::string gap_text(const CoverageGap& gap) {
+  std::string text = gap.damage.empty() ? fmt::format("MISSING: {} ({})", names_text(gap), count_text(gap.count))
+                                        : fmt::format("DAMAGED: {}: {}", gap.first, gap.damage);
+  if (gap.since) {
+    text += fmt::format("; the last {} before: {}", gap.since_is_commit ? "commit" : "segment", moment(*gap.since));
+  }
+  if (!gap.dropped.empty()) text += "; given up: " + gap.dropped;
+  return text + "\n";
+}
+
+std::string recoverable_text(const RecoverableRange& range) {
+  return fmt::format("recoverable: {} to {}, LSN {} to {}, with backup {}\n", moment(range.from),
+                     moment_or(range.to, "the same, as nothing was committed since"), to_string(range.from_lsn),
+                     to_string(range.to_lsn), fmt::join(range.backups, ", "));
+}
+
+std::string broken_text(const BrokenRange& range) {
+  const std::string from =
+      fmt::format("{} (LSN {})", moment_or(range.from, "an unknown time"), to_string(range.from_lsn));
+  if (!range.needs_backup()) {
+    return fmt::format("RECOVERY IS BROKEN from {} to {} (LSN {}), the end of backup {}\n", from, moment(*range.to),
+                       to_string(range.to_lsn), range.backup_after);
+  }
+  return fmt::format("RECOVERY IS BROKEN from {} on: see archive-heal, or take a new backup\n", from);
+}
+
+/// WAL of one timeline in order, with what lacks between.
+std::string ranges_text(const TimelineCoverage& one, const std::string& indent) {
+  // Names of one timeline sort as their numbers do. A damaged segment lies within a range: the range goes first.
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const WalRange& range : one.ranges) {
+    lines.emplace_back(range.first,
+                       fmt::format("wal: {} to {} ({})\n", range.first, range.last, count_text(range.count)));
+  }
+  for (const CoverageGap& gap : one.gaps) lines.emplace_back(gap.first, gap_text(gap));
+  std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::string text;
+  for (const auto& [name, line] : lines) text += indent + line;
+  for (const std::string& partial : one.partials) text += fmt::format("{}partial: {}\n", indent, partial);
+  return text;
+}
+
+std::string timeline_text(const WalCoverage& coverage, const TimelineCoverage& one, size_t depth) {
+  constexpr size_t kDepthMax = 8;  // Deeper ones are not moved further to the right.
+  const std::string outer(8 + 4 * std::min(depth, kDepthMax), ' ');
+  const std::string indent = outer + "    ";
+  std::string text = fmt::format("{}timeline {}{}", outer, one.timeline.value,
+                                 coverage.current == one.timeline && coverage.timelines.size() > 1 ? " (newest)" : "");
+  if (one.parent) {
+    text += fmt::format(", left timeline {} at {}", one.parent->value, to_string(one.begin));
+    if (one.fork == TimelineFork::kPromotion) text += " by promotion";
+    if (one.fork == TimelineFork::kTarget) text += " at a recovery target";
+    if (!one.reason.empty()) text += ": " + one.reason;
+  }
+  text += "\n";
+  if (one.history_missing) {
+    text += fmt::format("{}ERROR: {} is missing: recovery cannot follow this timeline; see archive-heal\n", indent,
+                        pg::history_name(one.timeline));
+  }
+  text += ranges_text(one, indent);
+  for (const RecoverableRange& range : one.recoverable) text += indent + recoverable_text(range);
+  for (const BrokenRange& range : one.broken) text += indent + broken_text(range);
+  for (const BrokenBackup& backup : one.broken_backups) {
+    text += fmt::format("{}ERROR: backup {} cannot be restored: its segment {} is missing\n", indent, backup.label,
+                        backup.missing);
+  }
+  for (const TimelineId child : one.children) {
+    if (const TimelineCoverage* next = coverage.find(child)) text += timeline_text(coverage, *next, depth + 1);
+  }
+  return text;
+}
+
 std::string cluster_text(const InfoCluster& cluster, bool current) {
   const ClusterRecord& record = cluster.record;
   std::string text = fmt::format("    cluster {}{}: PostgreSQL {}, system identifier {}\n", record.number,
                                  current ? " (current)" : "", record.pg_major, record.system_identifier);
   if (cluster.wal.empty()) text += "        wal: none\n";
+  for (const TimelineCoverage& one : cluster.coverage.timelines) {
+    const bool is_root = !one.parent || cluster.coverage.find(*one.parent) == nullptr;
+    if (is_root) text += timeline_text(cluster.coverage, one, 0);
+  }
+  if (!cluster.coverage.timelines.empty()) return text;
+  // The timelines could not be read: what is known without them.
   for (const WalRange& range : cluster.wal) {
     text += fmt::format("        wal: {} to {} ({})\n", range.first, range.last, count_text(range.count));
     for (const WalGap& gap : cluster.gaps) {
@@ -163,8 +342,7 @@ std::string render_info_text(const InfoDocument& document) {
   if (document.stanzas.empty()) return fmt::format("no stanza exists in {}\n", document.repository);
   std::string text;
   for (const InfoStanza& stanza : document.stanzas) {
-    text += fmt::format("{}stanza: {}\n    status: {}\n", text.empty() ? "" : "\n", stanza.name,
-                        status_text(stanza.status));
+    text += fmt::format("{}stanza: {}\n    status: {}\n", text.empty() ? "" : "\n", stanza.name, status_text(stanza));
     for (const Error& error : stanza.errors) text += fmt::format("    ERROR: {}\n", error.message());
     for (const InfoCluster& cluster : stanza.clusters) {
       text += cluster_text(cluster, &cluster == &stanza.clusters.back());

@@ -12,11 +12,11 @@ using enum OptionGroup;
 using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
-constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchivePush | kBackup | kCheck | kInfo | kRepoGet |
+constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kInfo | kRepoGet |
                                  kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
-constexpr CommandSet kWithServer = kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
+constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWithDataDirectory = kWithServer | kArchiveGet | kArchivePush | kRestore;
 constexpr CommandSet kArchiving = kArchiveGet | kArchivePush;
 
@@ -35,6 +35,13 @@ constexpr CommandSpec kCommands[] = {
      "125 "
      "for every other failure, so that recovery stops instead of ending early.",
      "WAL-FILE DESTINATION", 2, 2, true, true, false},
+    {kArchiveHeal, "archive-heal", "Fetch missing or damaged WAL from the nodes that still have it",
+     "Looks for gaps and damaged segments in the archive since the oldest backup, and for each missing file in pg_wal of "
+     "every node that is known: pg1-path, pg2-path, ... on this machine; the server, where pg1-socket-path or pg1-port is "
+     "given and the role may call pg_read_binary_file(); and the other repositories. What is found is stored only if it is "
+     "a whole segment of this cluster that joins its neighbours. Exits with 0 when nothing is missing, with 1 when "
+     "something still is: then a new backup is needed.",
+     "", 0, 0, true, true, true},
     {kArchivePush, "archive-push", "Store a WAL segment in the repository",
      "Meant for PostgreSQL's archive_command:\n\n"
      "  archive_command = 'pgark --stanza=main archive-push %p'\n\n"
@@ -137,7 +144,6 @@ constexpr OptionSpec log_level(std::string_view name, std::string_view value, st
           .summary = summary};
 }
 
-constexpr std::string_view kNoSync = "archiving is synchronous in this version, which is the safer of the two";
 constexpr std::string_view kNoRemote = "only meant for hosts reached over the network, which this version does not use";
 constexpr std::string_view kNoCloud = "only meant for repositories in object stores, which this version does not use";
 constexpr std::string_view kNoExpire = "expire is not provided in this version yet: nothing is deleted";
@@ -207,6 +213,8 @@ constexpr OptionSpec kOptions[] = {
      .value_default = "n", .summary = "show what would be restored and where recovery would end, and change nothing",
      .description = "Prints the backup, the way through the timelines, the WAL that is read, the exact position where "
                     "recovery stops, and the last commit kept and the first one dropped."},
+    {.name = "dry-run", .type = kBoolean, .commands = kArchiveHeal, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "find and check what could be fetched, store nothing"},
     {.name = "exclude", .type = kList, .commands = kBackup,
      .summary = "path, relative to the data directory, to leave out of the backup",
      .description = "Repeatable. A path that ends with a slash leaves out what is in a directory and keeps the directory "
@@ -312,6 +320,9 @@ constexpr OptionSpec kOptions[] = {
 
     {.name = "until", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
      .summary = "show what happened up to this time"},
+    {.name = "verify", .type = kBoolean, .commands = kArchiveHeal, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "read every stored segment since the oldest backup",
+     .description = "Finds damage anywhere. Without it, only segments beside a gap are looked at."},
     {.name = "worker", .type = kInteger, .commands = kArchivePush, .source = OptionSource::kCommandLine,
      .min = 3, .max = 1 << 20, .internal = true,
      .summary = "be the background worker; tells on this descriptor when it is ready"},
@@ -319,11 +330,11 @@ constexpr OptionSpec kOptions[] = {
     // -- General.
     {.name = "cmd", .type = kPath, .commands = kRestore, .group = kGeneral, .default_note = "the running program",
      .summary = "path of pgark to write into restore_command"},
-    {.name = "compress-level", .type = kInteger, .commands = kBackup | kArchivePush, .group = kGeneral,
+    {.name = "compress-level", .type = kInteger, .commands = kBackup | kArchiveHeal | kArchivePush, .group = kGeneral,
      .default_note = "1", .min = 1, .max = 19,
      .summary = "compression level",
      .description = "zst: 1 to 19; lz4: 1 to 12. Higher is smaller and slower."},
-    {.name = "compress-type", .type = kEnum, .commands = kBackup | kArchivePush, .group = kGeneral,
+    {.name = "compress-type", .type = kEnum, .commands = kBackup | kArchiveHeal | kArchivePush, .group = kGeneral,
      .value_default = "zst", .allowed = "none|lz4|zst", .summary = "compression of data and WAL"},
     {.name = "config", .type = kPath, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
      .default_note = "/etc/pgark/pgark.conf", .summary = "configuration file",
@@ -342,7 +353,7 @@ constexpr OptionSpec kOptions[] = {
     {.name = "lock-path", .type = kPath, .commands = kWork, .group = kGeneral, .value_default = "/tmp/pgark",
      .summary = "directory of lock and stop files",
      .description = "Has to be the same for every command of a stanza on one machine."},
-    {.name = "process-max", .type = kInteger, .commands = kArchiving | kBackup | kRestore, .group = kGeneral,
+    {.name = "process-max", .type = kInteger, .commands = kArchiving | kArchiveHeal | kBackup | kRestore, .group = kGeneral,
      .default_note = "number of cores, at most 8", .min = 1, .max = 999,
      .summary = "worker threads that read, compress and transfer"},
     {.name = "progress", .type = kBoolean, .commands = kBackup | kRestore, .group = kGeneral,
@@ -395,7 +406,7 @@ constexpr OptionSpec kOptions[] = {
 
     // -- pgBackRest's that change nothing here.
     ignored_flag("archive-header-check", kArchivePush, "WAL headers are always checked", kNone, "y"),
-    ignored_flag("archive-missing-retry", kArchiveGet, kNoSync),
+    ignored_flag("archive-missing-retry", kArchiveGet, "every call looks for the file anew"),
     ignored_flag("backup-full-incr", kBackup, "the WAL of a backup covers what changes while it is copied", kNone, "n"),
     ignored_flag("beta", kWithRepo, "there are no beta features", kNone, "n"),
     ignored("buffer-size", kWithRepo, "buffers are sized automatically"),
@@ -531,8 +542,8 @@ constexpr OptionSpec kOptions[] = {
 // clang-format on
 
 constexpr RefusedValue kRefusedValues[] = {
-    {"compress-type", kBackup | kArchivePush, "gz", "use compress-type=zst, which is smaller and several times faster"},
-    {"compress-type", kBackup | kArchivePush, "bz2", "use compress-type=zst with a higher compress-level, such as 9"},
+    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "gz", "use compress-type=zst, which is smaller and several times faster"},
+    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "bz2", "use compress-type=zst with a higher compress-level, such as 9"},
     {"repo-type", kWithRepo, "s3", "use repo1-type=posix with a mounted file system"},
     {"repo-type", kWithRepo, "azure", "use repo1-type=posix with a mounted file system"},
     {"repo-type", kWithRepo, "gcs", "use repo1-type=posix with a mounted file system"},

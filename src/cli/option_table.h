@@ -16,6 +16,7 @@ namespace pgark {
 enum class Command : unsigned char {
   kAnnotate,
   kArchiveGet,
+  kArchiveHeal,
   kArchivePush,
   kBackup,
   kCheck,
@@ -31,7 +32,7 @@ enum class Command : unsigned char {
   kTimeline,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 16;
+inline constexpr size_t kCommandCount = 17;
 
 /// A set of commands.
 struct CommandSet {

@@ -21,10 +21,10 @@ std::string_view severity_name(Severity severity) {
   return "error";
 }
 
-void CheckState::add_error(std::string code, const Error& error, std::string why) {
+void CheckState::add_error(std::string code, const Error& error, std::string why, unsigned repo) {
   std::string mend;
   for (const std::string& hint : error.hints()) mend += (mend.empty() ? "" : "; ") + hint;
-  add({Severity::kError, std::move(code), error.message(), std::move(why), std::move(mend)});
+  add({Severity::kError, std::move(code), error.message(), std::move(why), std::move(mend), repo});
 }
 
 bool CheckState::failed() const {
@@ -32,12 +32,21 @@ bool CheckState::failed() const {
                      [](const Finding& finding) { return finding.severity == Severity::kError; });
 }
 
+bool CheckState::failed(const CheckedRepository& one) const {
+  return std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) {
+    return finding.severity == Severity::kError && (finding.repo == 0 || finding.repo == one.number);
+  });
+}
+
 std::vector<Examiner> check_examiners() {
   return {{"archive_settings", examine_archive_settings},
           {"cluster_files", examine_cluster_files},
           {"stanza", examine_stanza},
           {"repository_probe", examine_repository_probe},
-          {"wal_round_trip", examine_wal_round_trip}};
+          {"wal_round_trip", examine_wal_round_trip},
+          {"timeline_histories", examine_timeline_histories},
+          {"wal_coverage", examine_wal_coverage},
+          {"archive_lag", examine_archive_lag}};
 }
 
 namespace {
@@ -52,23 +61,30 @@ void open_server(CheckState& state, const CheckAccess& access) {
   state.server = std::move(*server);
 }
 
-void open_repository(CheckState& state, const CheckAccess& access) {
-  auto store = access.open_store();
-  if (!store) return state.add_error("repository_unreachable", store.error(), "neither WAL nor backups can be stored");
-  state.store = std::move(*store);
-  auto repository = Repository::open(*state.store);
-  if (!repository) return state.add_error("repository_unreadable", repository.error());
-  state.repository = std::move(*repository);
-  auto cluster = current_cluster(*state.repository, state.options.stanza);
-  if (!cluster) return state.add_error("stanza_missing", cluster.error());
-  state.cluster = *cluster;
+void open_repository(CheckState& state, const CheckAccess& access, CheckedRepository& one) {
+  auto store = access.open_store(one.number);
+  if (!store) {
+    return state.add_error("repository_unreachable", store.error(), "neither WAL nor backups can be stored",
+                           one.number);
+  }
+  one.store = std::move(*store);
+  auto repository = Repository::open(*one.store);
+  if (!repository) return state.add_error("repository_unreadable", repository.error(), "", one.number);
+  one.repository = std::move(*repository);
+  auto cluster = current_cluster(*one.repository, state.options.stanza);
+  if (!cluster) return state.add_error("stanza_missing", cluster.error(), "", one.number);
+  one.cluster = *cluster;
 }
 
 }  // namespace
 
 Result<> run_check(CheckState& state, const CheckAccess& access) {
   if (state.options.online) open_server(state, access);
-  open_repository(state, access);
+  for (const unsigned number : state.options.repositories) {
+    state.repositories.emplace_back();
+    state.repositories.back().number = number;
+    open_repository(state, access, state.repositories.back());
+  }
   if (!state.options.data_directory.empty()) {
     auto files = read_cluster_files(state.options.data_directory, state.clock);
     if (files) {

@@ -47,12 +47,11 @@ Result<std::string> switch_segment(PgSession& session, const ServerInfo& server)
 }
 
 /// Wait until the segment is in the repository. False if the time is up or the archiver gave up.
-Result<bool> wait_for_segment(CheckState& state, const std::string& segment, uint64_t failed_before) {
-  const auto deadline = state.clock.steady() + state.options.archive_timeout;
+Result<bool> wait_for_segment(CheckState& state, const CheckedRepository& one, const std::string& segment,
+                              uint64_t failed_before, std::chrono::steady_clock::time_point deadline) {
   for (;;) {
     TRY(state.cancel.check());
-    TRY_ASSIGN(const auto copies,
-               find_wal_copies(*state.repository, state.options.stanza, state.cluster->number, segment));
+    TRY_ASSIGN(const auto copies, find_wal_copies(*one.repository, state.options.stanza, one.cluster->number, segment));
     if (!copies.empty()) return true;
     if (state.clock.steady() >= deadline) return false;
     TRY_ASSIGN(const ArchiverState archiver, read_archiver(*state.session));
@@ -61,7 +60,8 @@ Result<bool> wait_for_segment(CheckState& state, const std::string& segment, uin
   }
 }
 
-void add_not_archived(CheckState& state, const std::string& segment, uint64_t failed_before) {
+void add_not_archived(CheckState& state, const CheckedRepository& one, const std::string& segment,
+                      uint64_t failed_before) {
   const auto archiver = read_archiver(*state.session);
   const bool failing = archiver && archiver->failed_count > failed_before;
   std::string what = fmt::format("segment {} did not reach the repository", segment);
@@ -79,49 +79,57 @@ void add_not_archived(CheckState& state, const std::string& segment, uint64_t fa
         "has the same configuration and repository as this check";
   }
   state.add({Severity::kError, "wal_not_archived", std::move(what),
-             "a backup would wait for its WAL in vain, and pg_wal grows until the disk is full", std::move(mend)});
+             "a backup would wait for its WAL in vain, and pg_wal grows until the disk is full", std::move(mend),
+             one.number});
 }
 
-Result<> verify_segment(const CheckState& state, const std::string& segment) {
-  TRY_ASSIGN(const auto copies,
-             find_wal_copies(*state.repository, state.options.stanza, state.cluster->number, segment));
+Result<> verify_segment(const CheckState& state, const CheckedRepository& one, const std::string& segment) {
+  TRY_ASSIGN(const auto copies, find_wal_copies(*one.repository, state.options.stanza, one.cluster->number, segment));
   if (copies.empty()) return Error(Errc::kNotFound, "the segment is gone again");
-  TRY_ASSIGN(const StoredFile stored, read_stored_file(*state.repository, copies.back()));
+  TRY_ASSIGN(const StoredFile stored, read_stored_file(*one.repository, copies.back()));
   TRY_ASSIGN(const auto name, pg::parse_wal_file_name(segment));
-  return check_archive_file(name, stored.raw, *state.cluster);
+  return check_archive_file(name, stored.raw, *one.cluster);
+}
+
+Result<> probe(CheckState& state, const CheckedRepository& one) {
+  ObjectStore& store = *one.store;
+  const std::string content = fmt::format("pgark check {:016x}", state.rng.next());
+  TRY_ASSIGN(const ObjectKey key,
+             make_object_key(fmt::format("{}/probe/{:016x}", state.options.stanza, state.rng.next())));
+  if (auto written = store.put(key, as_bytes(content)); !written) {
+    state.add_error("repository_not_writable", written.error(), "neither WAL nor backups can be stored", one.number);
+    return {};
+  }
+  auto read = store.get(key, content.size());
+  if (!read) {
+    state.add_error("repository_not_readable", read.error(), "what is stored could not be restored", one.number);
+  } else if (as_text(*read) != content) {
+    state.add({Severity::kError, "repository_returns_other_bytes",
+               fmt::format("{} returned other bytes for {} than were written", store.describe(), key.value),
+               "what is stored could not be restored", "check the storage and the file system below it", one.number});
+  }
+  if (auto removed = store.remove(key); !removed) {
+    state.add({Severity::kInfo, "repository_append_only", removed.error().message(),
+               "objects can be added but not removed: fine for archive-push and backup", "", one.number});
+  }
+  return {};
 }
 
 }  // namespace
 
 Result<> examine_repository_probe(CheckState& state) {
-  if (!state.repository) return {};
-  ObjectStore& store = *state.store;
-  const std::string content = fmt::format("pgark check {:016x}", state.rng.next());
-  TRY_ASSIGN(const ObjectKey key,
-             make_object_key(fmt::format("{}/probe/{:016x}", state.options.stanza, state.rng.next())));
-  if (auto written = store.put(key, as_bytes(content)); !written) {
-    state.add_error("repository_not_writable", written.error(), "neither WAL nor backups can be stored");
-    return {};
-  }
-  auto read = store.get(key, content.size());
-  if (!read) {
-    state.add_error("repository_not_readable", read.error(), "what is stored could not be restored");
-  } else if (as_text(*read) != content) {
-    state.add({Severity::kError, "repository_returns_other_bytes",
-               fmt::format("{} returned other bytes for {} than were written", store.describe(), key.value),
-               "what is stored could not be restored", "check the storage and the file system below it"});
-  }
-  if (auto removed = store.remove(key); !removed) {
-    state.add({Severity::kInfo, "repository_append_only", removed.error().message(),
-               "objects can be added but not removed: fine for archive-push and backup", ""});
-  }
+  for (const CheckedRepository& one : state.repositories)
+    if (one.repository) TRY(probe(state, one));
   return {};
 }
 
 Result<> examine_wal_round_trip(CheckState& state) {
-  if (!state.server || !state.repository || !state.cluster || state.server->in_recovery) return {};
+  if (!state.server || state.server->in_recovery) return {};
   // With an error found already the outcome is known, or the segment would be looked for in the wrong place.
-  if (state.failed()) return {};
+  std::vector<CheckedRepository*> expecting;
+  for (CheckedRepository& one : state.repositories)
+    if (one.cluster && !state.failed(one)) expecting.push_back(&one);
+  if (expecting.empty()) return {};
   TRY_ASSIGN(const ArchiverState before, read_archiver(*state.session));
   const auto begin = state.clock.steady();
   auto segment = switch_segment(*state.session, *state.server);
@@ -129,17 +137,18 @@ Result<> examine_wal_round_trip(CheckState& state) {
     state.add_error("wal_not_switched", segment.error(), "whether WAL arrives could not be tried");
     return {};
   }
-  TRY_ASSIGN(const bool arrived, wait_for_segment(state, *segment, before.failed_count));
-  if (!arrived) {
-    add_not_archived(state, *segment, before.failed_count);
-    return {};
-  }
-  if (auto verified = verify_segment(state, *segment); !verified) {
-    state.add_error("wal_not_readable", verified.error(), "recovery could not use it");
-    return {};
-  }
   state.archived_segment = *segment;
-  state.archived_after = std::chrono::duration_cast<std::chrono::milliseconds>(state.clock.steady() - begin);
+  for (CheckedRepository* one : expecting) {
+    TRY_ASSIGN(const bool arrived,
+               wait_for_segment(state, *one, *segment, before.failed_count, begin + state.options.archive_timeout));
+    if (!arrived) {
+      add_not_archived(state, *one, *segment, before.failed_count);
+    } else if (auto verified = verify_segment(state, *one, *segment); !verified) {
+      state.add_error("wal_not_readable", verified.error(), "recovery could not use it", one->number);
+    } else {
+      one->archived_after = std::chrono::duration_cast<std::chrono::milliseconds>(state.clock.steady() - begin);
+    }
+  }
   return {};
 }
 

@@ -16,5 +16,11 @@ Result<> examine_stanza(CheckState& state);
 Result<> examine_repository_probe(CheckState& state);
 /// Does a segment switched now arrive in the repository within archive-timeout? On a standby nothing is switched.
 Result<> examine_wal_round_trip(CheckState& state);
+/// Do the histories in pg_wal say of the timelines what the repository says, or do two clusters archive to one stanza?
+Result<> examine_timeline_histories(CheckState& state);
+/// Is there all the WAL that the cluster's timeline needs since its oldest backup; if not, is there a newer backup?
+Result<> examine_wal_coverage(CheckState& state);
+/// How long do segments wait, and how far is each repository behind the server? After examine_wal_coverage().
+Result<> examine_archive_lag(CheckState& state);
 
 }  // namespace pgark

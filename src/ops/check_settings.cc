@@ -100,15 +100,18 @@ Result<> examine_cluster_files(CheckState& state) {
 }
 
 Result<> examine_stanza(CheckState& state) {
-  if (!state.cluster) return {};
-  const auto compare = [&](const ClusterRecord& offered) {
-    const auto same = check_same_cluster(state.options.stanza, *state.cluster, offered);
-    if (!same)
-      state.add_error("stanza_of_another_cluster", same.error(), "archive-push and backup refuse this cluster");
-    return same.has_value();
-  };
-  if (state.files && !compare(cluster_record(*state.files, Timestamp{}))) return {};
-  if (state.server) {
+  for (const CheckedRepository& one : state.repositories) {
+    if (!one.cluster) continue;
+    const auto compare = [&](const ClusterRecord& offered) {
+      const auto same = check_same_cluster(state.options.stanza, *one.cluster, offered);
+      if (!same) {
+        state.add_error("stanza_of_another_cluster", same.error(), "archive-push and backup refuse this cluster",
+                        one.number);
+      }
+      return same.has_value();
+    };
+    if (state.files && !compare(cluster_record(*state.files, Timestamp{}))) continue;
+    if (!state.server) continue;
     compare({.number = 1,
              .system_identifier = state.server->system_id,
              .pg_major = state.server->major.value,

@@ -32,6 +32,7 @@ struct FakeServer {
                                                  {"archive_library", ""},
                                                  {"wal_level", "replica"}};
   uint64_t failed_count = 0;
+  std::string current_lsn = "0/600000";
   std::function<void()> on_switch = [] {};
   std::function<void(FakeServer&)> on_look = [](FakeServer&) {};  // pg_stat_archiver was asked.
 };
@@ -57,6 +58,7 @@ class FakeSession final : public PgSession {
           {std::to_string(server_.failed_count), "000000010000000000000004", "2026-11-22", "000000010000000000000003"}};
     }
     if (sql.find("pg_create_restore_point") != std::string::npos) return PgRows{{"0/500100"}};
+    if (sql.find("pg_current_wal_lsn") != std::string::npos) return PgRows{{server_.current_lsn}};
     if (sql.find("pg_switch_wal") != std::string::npos) {
       server_.on_switch();
       return PgRows{{"0/500118"}};
@@ -105,11 +107,12 @@ class Check : public ::testing::Test {
   std::vector<std::string> run() {
     options_.stanza = "main";
     state_ = std::make_unique<CheckState>(options_, clock_, rng_, cancel_);
-    const auto ran = run_check(
-        *state_, {.open_session = [this]() -> Result<std::unique_ptr<PgSession>> {
-                    return std::unique_ptr<PgSession>(std::make_unique<FakeSession>(server_));
-                  },
-                  .open_store = [this]() -> Result<std::unique_ptr<ObjectStore>> { return std::move(owned_); }});
+    const auto ran = run_check(*state_, {.open_session = [this]() -> Result<std::unique_ptr<PgSession>> {
+                                           return std::unique_ptr<PgSession>(std::make_unique<FakeSession>(server_));
+                                         },
+                                         .open_store = [this](unsigned) -> Result<std::unique_ptr<ObjectStore>> {
+                                           return std::move(owned_);
+                                         }});
     EXPECT_TRUE(ran.has_value());
     std::vector<std::string> codes;
     for (const Finding& finding : state_->findings) {
@@ -133,7 +136,7 @@ TEST_F(Check, FindsNothingWhereAllIsWell) {
   EXPECT_THAT(run(), IsEmpty());
   EXPECT_FALSE(state_->failed());
   EXPECT_EQ(state_->archived_segment, "000000010000000000000005");
-  EXPECT_TRUE(state_->store->list_all("main/probe/")->empty()) << "the probe was left behind";
+  EXPECT_TRUE(state_->repositories[0].store->list_all("main/probe/")->empty()) << "the probe was left behind";
 }
 
 TEST_F(Check, NamesWhatIsWrongWithSettings) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ops/wal_survey.h"
 #include "pg/wal.h"
 #include "repo/manifest.h"
 
@@ -14,11 +15,28 @@ namespace {
 bool is_damage(const Error& error) { return error.code() == Errc::kCorrupt || error.code() == Errc::kUnsupported; }
 
 Result<InfoCluster> cluster_info(const Repository& repository, const std::string& stanza, const ClusterRecord& record) {
-  InfoCluster cluster{.record = record, .wal = {}, .gaps = {}};
+  InfoCluster cluster{.record = record, .wal = {}, .gaps = {}, .coverage = {}};
   TRY_ASSIGN(const auto names, list_wal_segments(repository, stanza, record.number, std::nullopt));
   cluster.wal = wal_ranges(names, record.wal_segment_bytes);
   cluster.gaps = wal_gaps(cluster.wal, record.wal_segment_bytes);
   return cluster;
+}
+
+/// A history that cannot be read leaves the cluster without its timelines, and is shown.
+Result<> add_coverage(const Repository& repository, const std::string& stanza, InfoCluster& cluster, InfoStanza& info) {
+  const auto survey = [&]() -> Result<WalCoverage> {
+    TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository, stanza, cluster.record));
+    return survey_wal(repository, stanza, wal, info.backups);
+  };
+  auto coverage = survey();
+  if (coverage) {
+    cluster.coverage = std::move(*coverage);
+  } else if (is_damage(coverage.error())) {
+    info.errors.push_back(coverage.error());
+  } else {
+    return Error(std::move(coverage).error());
+  }
+  return {};
 }
 
 std::string describe_bad_blocks(const FileEntry& file) {
@@ -97,6 +115,7 @@ Result<InfoStanza> stanza_info(const Repository& repository, const std::string& 
     return Error(std::move(records).error());
   }
   TRY_ASSIGN(info.backups, list_backups(repository, stanza));
+  for (InfoCluster& cluster : info.clusters) TRY(add_coverage(repository, stanza, cluster, info));
 
   const auto unreadable = [](const ListedBackup& backup) { return backup.error.has_value(); };
   const bool damaged = !info.errors.empty() || std::any_of(info.backups.begin(), info.backups.end(), unreadable);

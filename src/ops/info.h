@@ -8,6 +8,7 @@
 
 #include "catalog/backup.h"
 #include "catalog/cluster.h"
+#include "catalog/coverage.h"
 #include "catalog/wal.h"
 #include "core/result.h"
 #include "repo/repository.h"
@@ -34,6 +35,7 @@ struct InfoCluster {
   ClusterRecord record;
   std::vector<WalRange> wal;
   std::vector<WalGap> gaps;
+  WalCoverage coverage;
 };
 
 struct InfoStanza {
