@@ -1,4 +1,4 @@
-// Reading of recovery targets, with the care that times in a zone with summer time need, and the choice of the backup.
+// Reading of recovery targets, with the care that times in a zone with summer time need.
 #include "catalog/target.h"
 
 #include <fmt/format.h>
@@ -7,6 +7,8 @@
 #include <array>
 #include <charconv>
 #include <ctime>
+#include <optional>
+#include <vector>
 
 namespace pgark {
 namespace {
@@ -183,14 +185,14 @@ Result<Timestamp> parse_target_time(std::string_view text) {
   return civil->as_utc() - *offset;
 }
 
-Result<> check_xid(std::string_view text) {
+Result<Xid> parse_xid(std::string_view text) {
   uint64_t xid = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), xid);
   // The server counts 32 bits and, from 13 on, takes the epoch in front of them as pg_current_xact_id() prints it.
   if (error != std::errc() || end != text.data() + text.size() || (xid & 0xffffffffu) < kFirstNormalXid)
     return Error(Errc::kInvalid, fmt::format("target xid '{}' is not a transaction id", text))
         .with_hint("a transaction id is a decimal number of at least 3, as pg_current_xact_id() prints it");
-  return {};
+  return Xid{static_cast<uint32_t>(xid)};
 }
 
 Result<> check_name(std::string_view text) {
@@ -206,79 +208,6 @@ Result<> check_name(std::string_view text) {
 
 bool takes_value(TargetKind kind) {
   return kind == TargetKind::kTime || kind == TargetKind::kXid || kind == TargetKind::kLsn || kind == TargetKind::kName;
-}
-
-/// Read "latest", "current" or the number.
-struct TimelineWish {
-  enum class Kind : uint8_t { kLatest, kCurrent, kNumber } kind = Kind::kLatest;
-  TimelineId number;
-};
-Result<TimelineWish> parse_timeline_wish(std::string_view text) {
-  if (text.empty() || text == "latest") return TimelineWish{};
-  if (text == "current") return TimelineWish{TimelineWish::Kind::kCurrent, {}};
-  const bool hex = text.starts_with("0x") || text.starts_with("0X");
-  const std::string_view digits = hex ? text.substr(2) : text;
-  uint32_t number = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, hex ? 16 : 10);
-  if (error != std::errc() || end != digits.data() + digits.size() || number == 0)
-    return Error(Errc::kInvalid, fmt::format("target timeline '{}' is not a timeline", text))
-        .with_hint("allowed are latest, current, a number, and a hexadecimal number after 0x");
-  return TimelineWish{TimelineWish::Kind::kNumber, {number}};
-}
-
-const pg::TimelineHistory* find_history(const TimelineChoice& timelines, TimelineId timeline) {
-  for (const pg::TimelineHistory& history : timelines.histories)
-    if (history.timeline() == timeline) return &history;
-  return nullptr;
-}
-
-/// The timeline recovery from `backup` follows, found as the server finds it: "latest" probes one number after the
-/// other and ends at the first gap.
-TimelineId followed_timeline(const BackupMeta& backup, const TimelineWish& wish, const TimelineChoice& timelines) {
-  if (wish.kind == TimelineWish::Kind::kNumber) return wish.number;
-  TimelineId timeline = backup.start_timeline;
-  if (wish.kind == TimelineWish::Kind::kLatest)
-    while (find_history(timelines, {timeline.value + 1}) != nullptr) ++timeline.value;
-  return timeline;
-}
-
-bool lies_on_way(const BackupMeta& backup, TimelineId timeline, const TimelineChoice& timelines) {
-  const pg::TimelineHistory* history = find_history(timelines, timeline);
-  if (history == nullptr) return backup.stop_timeline == timeline || backup.start_timeline == timeline;
-  return history->contains(backup.stop_timeline, backup.stop_lsn);
-}
-
-bool stops_before_target(const BackupMeta& backup, const RestoreTarget& target) {
-  if (target.kind == TargetKind::kTime) return backup.stopped <= target.time;
-  if (target.kind == TargetKind::kLsn) return backup.stop_lsn <= target.lsn;
-  return true;
-}
-
-std::string reach_of(const BackupMeta& backup, const RestoreTarget& target) {
-  if (target.kind == TargetKind::kLsn) return fmt::format("{} (backup {})", to_string(backup.stop_lsn), backup.label);
-  return fmt::format("{}, {} (backup {})", format_timestamp_utc(backup.stopped), format_timestamp_local(backup.stopped),
-                     backup.label);
-}
-
-Error before_reach(const BackupMeta& oldest, const RestoreTarget& target, bool is_set) {
-  return Error(Errc::kInvalid,
-               fmt::format("target {} is before the end of {} backup{}: reachable are {} to the latest archived WAL",
-                           describe_target(target), is_set ? "the chosen" : "the oldest",
-                           is_set ? " " + oldest.label : std::string(), reach_of(oldest, target)))
-      .with_hint(is_set ? "leave out --set to have the right backup chosen"
-                        : "a backup is consistent from its end on: choose a target after it, or --type=immediate");
-}
-
-Error off_timeline(const std::string& subject, TimelineId timeline) {
-  return Error(Errc::kInvalid, fmt::format("{} does not lie on the way to timeline {}", subject, timeline.value))
-      .with_hint(
-          "run info to see the timelines, or give --target-timeline=current to stay on the timeline of the backup");
-}
-
-Error no_such_set(const std::vector<BackupMeta>& backups, const std::string& label) {
-  return Error(Errc::kNotFound, fmt::format("backup set {} does not exist", label))
-      .with_hint(fmt::format("there are {} backups from {} to {}: run info to list them", backups.size(),
-                             backups.front().label, backups.back().label));
 }
 
 }  // namespace
@@ -319,9 +248,10 @@ Result<RestoreTarget> parse_restore_target(std::string_view type, std::string_vi
       out.lsn = *lsn;
       break;
     }
-    case TargetKind::kXid:
-      TRY(check_xid(target));
+    case TargetKind::kXid: {
+      TRY_ASSIGN(out.xid, parse_xid(target));
       break;
+    }
     case TargetKind::kName:
       TRY(check_name(target));
       break;
@@ -348,51 +278,28 @@ std::string format_timestamp_local(Timestamp time) {
                      fraction.count() == 0 ? std::string() : fmt::format(".{:06}", fraction.count()), local.tm_zone);
 }
 
+std::string format_timestamp_both(Timestamp time) {
+  return fmt::format("{} ({})", format_timestamp_utc(time), format_timestamp_local(time));
+}
+
 std::string describe_target(const RestoreTarget& target) {
   const std::string_view kind = target_kind_name(target.kind);
-  if (target.kind == TargetKind::kTime)
-    return fmt::format("{} {} ({})", kind, format_timestamp_utc(target.time), format_timestamp_local(target.time));
+  if (target.kind == TargetKind::kTime) return fmt::format("{} {}", kind, format_timestamp_both(target.time));
   if (takes_value(target.kind)) return fmt::format("{} {}", kind, target.text);
   return std::string(kind);
 }
 
-Result<> check_target_timeline(std::string_view text) {
-  TRY(parse_timeline_wish(text));
-  return {};
-}
-
-Result<BackupChoice> choose_backup(const std::vector<BackupMeta>& backups, const RestoreTarget& target,
-                                   const std::optional<std::string>& set, const TimelineChoice& timelines) {
-  TRY_ASSIGN(const TimelineWish wish, parse_timeline_wish(timelines.timeline));
-  if (backups.empty())
-    return Error(Errc::kNotFound, "there is no backup to restore")
-        .with_hint("run info to see what the repository holds");
-  if (wish.kind == TimelineWish::Kind::kNumber && find_history(timelines, wish.number) == nullptr &&
-      std::none_of(backups.begin(), backups.end(),
-                   [&](const BackupMeta& backup) { return backup.stop_timeline == wish.number; }))
-    return Error(Errc::kNotFound, fmt::format("timeline {} has no history file in the repository", wish.number.value))
-        .with_hint("run info to see the timelines");
-
-  if (set) {
-    const auto found = std::find_if(backups.begin(), backups.end(), [&](const auto& b) { return b.label == *set; });
-    if (found == backups.end()) return no_such_set(backups, *set);
-    const TimelineId timeline = followed_timeline(*found, wish, timelines);
-    if (!stops_before_target(*found, target)) return before_reach(*found, target, true);
-    if (!lies_on_way(*found, timeline, timelines)) return off_timeline("backup " + *set, timeline);
-    return BackupChoice{*found, timeline};
-  }
-
-  const BackupMeta* best = nullptr;
-  const BackupMeta* oldest = nullptr;  // Of those on the way to the timeline.
-  for (const BackupMeta& backup : backups) {
-    if (!lies_on_way(backup, followed_timeline(backup, wish, timelines), timelines)) continue;
-    if (oldest == nullptr || backup.stopped < oldest->stopped) oldest = &backup;
-    if (!stops_before_target(backup, target)) continue;
-    if (best == nullptr || backup.stopped > best->stopped) best = &backup;
-  }
-  if (best != nullptr) return BackupChoice{*best, followed_timeline(*best, wish, timelines)};
-  if (oldest != nullptr) return before_reach(*oldest, target, false);
-  return off_timeline("no backup", followed_timeline(backups.back(), wish, timelines));
+Result<TimelineWish> parse_timeline_wish(std::string_view text) {
+  if (text.empty() || text == "latest") return TimelineWish{};
+  if (text == "current") return TimelineWish{TimelineWish::Kind::kCurrent, {}};
+  const bool hex = text.starts_with("0x") || text.starts_with("0X");
+  const std::string_view digits = hex ? text.substr(2) : text;
+  uint32_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, hex ? 16 : 10);
+  if (error != std::errc() || end != digits.data() + digits.size() || number == 0)
+    return Error(Errc::kInvalid, fmt::format("target timeline '{}' is not a timeline", text))
+        .with_hint("allowed are latest, current, a number, and a hexadecimal number after 0x");
+  return TimelineWish{TimelineWish::Kind::kNumber, {number}};
 }
 
 }  // namespace pgark

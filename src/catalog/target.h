@@ -1,14 +1,12 @@
-// Where a restore stops, and which backup it starts from: pure functions over the catalog.
+// Where a restore stops, as the user says it: reading and printing of targets and times.
 #pragma once
 
-#include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
-#include "catalog/backup.h"
 #include "core/clock.h"
 #include "core/ids.h"
-#include "pg/timeline_history.h"
+#include "core/result.h"
 
 namespace pgark {
 
@@ -20,6 +18,7 @@ struct RestoreTarget {
   std::string text;  // As given with --target.
   Timestamp time{};  // kTime
   Lsn lsn;           // kLsn
+  Xid xid;           // kXid; without the epoch, which WAL does not have.
   bool exclusive = false;
 };
 
@@ -34,29 +33,24 @@ Result<RestoreTarget> parse_restore_target(std::string_view type, std::string_vi
 /// "2026-11-22 11:15:00 CET", with microseconds if there are any.
 std::string format_timestamp_utc(Timestamp time);
 std::string format_timestamp_local(Timestamp time);
+/// Both: "2026-11-22 10:15:00.000000+00 (2026-11-22 11:15:00 CET)".
+std::string format_timestamp_both(Timestamp time);
 
 /// The target for messages: "time 2026-11-22 10:15:00.000000+00 (2026-11-22 11:15:00 CET)", "lsn 0/12000028", ...
 std::string describe_target(const RestoreTarget& target);
 
-/// Which timelines there are and which one recovery is to follow.
-struct TimelineChoice {
-  std::string timeline;  // --target-timeline: "latest" (also empty), "current", a number, hexadecimal after "0x".
-  std::vector<pg::TimelineHistory> histories;  // Those that have a history file in the repository.
+/// Which timeline recovery is to follow.
+struct TimelineWish {
+  enum class Kind : uint8_t {
+    kLatest,   // The newest that a chain of histories without a gap leads to, as the server finds it.
+    kCurrent,  // The one the backup was made on.
+    kNumber,
+  };
+  Kind kind = Kind::kLatest;
+  TimelineId number;  // kNumber
 };
-/// Errors: kInvalid unless `text` is one of the values of TimelineChoice::timeline.
-Result<> check_target_timeline(std::string_view text);
-
-struct BackupChoice {
-  BackupMeta backup;
-  TimelineId timeline;  // Recovery ends on it, or on a new one that begins there.
-};
-
-/// The newest backup from which the target can be reached: for a time one that stopped at or before it, for an LSN one
-/// whose stop LSN is at or before it, else the newest; always one that lies on the way to the timeline asked for. With
-/// `set` the backup of that label, held to the same.
-/// Errors: kInvalid naming the target and the reachable range; kNotFound if there is no backup, no such set or no such
-///         timeline.
-Result<BackupChoice> choose_backup(const std::vector<BackupMeta>& backups, const RestoreTarget& target,
-                                   const std::optional<std::string>& set, const TimelineChoice& timelines = {});
+/// Read --target-timeline: "latest" (also empty), "current", a number, hexadecimal after "0x".
+/// Errors: kInvalid, saying what is allowed.
+Result<TimelineWish> parse_timeline_wish(std::string_view text);
 
 }  // namespace pgark

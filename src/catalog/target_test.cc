@@ -1,4 +1,4 @@
-// Recovery targets: what is read, what is refused, and which backup serves them.
+// Recovery targets: what is read, what is refused, and how it is shown.
 #include "catalog/target.h"
 
 #include <gmock/gmock.h>
@@ -150,7 +150,8 @@ TEST(RestoreTarget, ReadsEveryKind) {
   EXPECT_TRUE(lsn->exclusive);
   EXPECT_EQ(describe_target(*lsn), "lsn 16/B374D848");
   EXPECT_EQ(parse_restore_target("xid", "731", false)->text, "731");
-  EXPECT_EQ(parse_restore_target("xid", "4294967999", false)->text, "4294967999");  // Epoch 1.
+  EXPECT_EQ(parse_restore_target("xid", "4294967999", false)->text, "4294967999");
+  EXPECT_EQ(parse_restore_target("xid", "4294967999", false)->xid, Xid{703}) << "the epoch is not in WAL";
   EXPECT_EQ(parse_restore_target("name", "before upgrade", false)->text, "before upgrade");
 }
 
@@ -169,133 +170,16 @@ TEST(RestoreTarget, RefusesWhatDoesNotFitTheKind) {
   EXPECT_THAT(refusal_of("name", "a\nb"), HasSubstr("line feed"));
 }
 
-TEST(RestoreTarget, ChecksTimelines) {
-  EXPECT_TRUE(check_target_timeline("").has_value());
-  EXPECT_TRUE(check_target_timeline("latest").has_value());
-  EXPECT_TRUE(check_target_timeline("current").has_value());
-  EXPECT_TRUE(check_target_timeline("7").has_value());
-  EXPECT_TRUE(check_target_timeline("0x1A").has_value());
+TEST(RestoreTarget, ReadsTimelines) {
+  using Kind = TimelineWish::Kind;
+  EXPECT_EQ(parse_timeline_wish("")->kind, Kind::kLatest);
+  EXPECT_EQ(parse_timeline_wish("latest")->kind, Kind::kLatest);
+  EXPECT_EQ(parse_timeline_wish("current")->kind, Kind::kCurrent);
+  EXPECT_EQ(parse_timeline_wish("7")->kind, Kind::kNumber);
+  EXPECT_EQ(parse_timeline_wish("7")->number, TimelineId{7});
+  EXPECT_EQ(parse_timeline_wish("0x1A")->number, TimelineId{26});
   for (const char* text : {"0", "-1", "newest", "1A", "0x", "4294967296"})
-    EXPECT_FALSE(check_target_timeline(text).has_value()) << text;
-}
-
-BackupMeta backup(const std::string& label, int64_t stopped, uint64_t stop_lsn, uint32_t timeline = 1) {
-  BackupMeta meta;
-  meta.label = label;
-  meta.started = at(stopped - 60);
-  meta.stopped = at(stopped);
-  meta.start_lsn = Lsn{stop_lsn - 100};
-  meta.stop_lsn = Lsn{stop_lsn};
-  meta.start_timeline = meta.stop_timeline = TimelineId{timeline};
-  return meta;
-}
-
-RestoreTarget target_time(int64_t unix_seconds) {
-  RestoreTarget target;
-  target.kind = TargetKind::kTime;
-  target.time = at(unix_seconds);
-  return target;
-}
-RestoreTarget target_lsn(uint64_t lsn) {
-  RestoreTarget target;
-  target.kind = TargetKind::kLsn;
-  target.lsn = Lsn{lsn};
-  target.text = to_string(target.lsn);
-  return target;
-}
-
-class ChooseBackup : public testing::Test {
- protected:
-  std::string label(const RestoreTarget& target, const std::optional<std::string>& set = {},
-                    const TimelineChoice& timelines = {}) {
-    auto chosen = choose_backup(backups_, target, set, timelines);
-    return chosen ? chosen->backup.label : "! " + chosen.error().to_string();
-  }
-  std::vector<BackupMeta> backups_ = {backup("A", kNov22, 1000), backup("B", kNov22 + 1000, 2000),
-                                      backup("C", kNov22 + 2000, 3000)};
-};
-
-TEST_F(ChooseBackup, TakesNewestThatEndedByTheTargetTime) {
-  EXPECT_EQ(label(target_time(kNov22)), "A");
-  EXPECT_EQ(label(target_time(kNov22 + 999)), "A");
-  EXPECT_EQ(label(target_time(kNov22 + 1000)), "B");
-  EXPECT_EQ(label(target_time(kNov22 + 99999)), "C");
-}
-
-TEST_F(ChooseBackup, RefusesTimeBeforeOldestWithTheRange) {
-  const ZoneGuard zone(kBerlin);
-  EXPECT_THAT(label(target_time(kNov22 - 1)),
-              AllOf(HasSubstr("before the end of the oldest backup"),
-                    HasSubstr("2026-11-22 10:15:00.000000+00, 2026-11-22 11:15:00 CET (backup A)"),
-                    HasSubstr("to the latest archived WAL"), HasSubstr("2026-11-22 11:14:59 CET")));
-}
-
-TEST_F(ChooseBackup, TakesNewestThatEndedByTheTargetLsn) {
-  EXPECT_EQ(label(target_lsn(1000)), "A");
-  EXPECT_EQ(label(target_lsn(2999)), "B");
-  EXPECT_EQ(label(target_lsn(3000)), "C");
-  EXPECT_THAT(label(target_lsn(999)),
-              AllOf(HasSubstr("before the end of the oldest backup"), HasSubstr("0/3E8 (backup A)")));
-}
-
-TEST_F(ChooseBackup, TakesNewestForOtherKinds) {
-  for (const TargetKind kind : {TargetKind::kDefault, TargetKind::kImmediate, TargetKind::kXid, TargetKind::kName,
-                                TargetKind::kStandby, TargetKind::kPreserve, TargetKind::kNone}) {
-    RestoreTarget target;
-    target.kind = kind;
-    EXPECT_EQ(label(target), "C");
-    EXPECT_EQ(label(target, "A"), "A");
-  }
-}
-
-TEST_F(ChooseBackup, HoldsTheNamedSetToTheTarget) {
-  EXPECT_EQ(label(target_time(kNov22 + 5000), "B"), "B");
-  EXPECT_THAT(label(target_time(kNov22 + 1500), "C"),
-              AllOf(HasSubstr("before the end of the chosen backup C"), HasSubstr("leave out --set")));
-  const auto missing = choose_backup(backups_, RestoreTarget{}, "X");
-  ASSERT_FALSE(missing.has_value());
-  EXPECT_EQ(missing.error().code(), Errc::kNotFound);
-  EXPECT_THAT(missing.error().to_string(), AllOf(HasSubstr("backup set X does not exist"), HasSubstr("from A to C")));
-}
-
-TEST_F(ChooseBackup, SaysThatThereIsNone) {
-  const auto none = choose_backup({}, RestoreTarget{}, {});
-  ASSERT_FALSE(none.has_value());
-  EXPECT_EQ(none.error().code(), Errc::kNotFound);
-}
-
-/// Timeline 2 left timeline 1 at 2500, so that C, of the abandoned part of timeline 1, is not on its way.
-class ChooseBackupAcrossTimelines : public ChooseBackup {
- protected:
-  TimelineChoice timelines(std::string wish) const {
-    return {std::move(wish), {pg::TimelineHistory(TimelineId{2}, {{TimelineId{1}, Lsn{2500}, "reason"}})}};
-  }
-};
-
-TEST_F(ChooseBackupAcrossTimelines, PassesOverBackupsOfAbandonedBranches) {
-  EXPECT_EQ(label(RestoreTarget{}, {}, timelines("latest")), "B");
-  EXPECT_EQ(label(RestoreTarget{}, {}, timelines("")), "B");
-  EXPECT_EQ(label(target_time(kNov22 + 9000), {}, timelines("2")), "B");
-  EXPECT_EQ(label(RestoreTarget{}, {}, timelines("1")), "C");
-  EXPECT_EQ(label(RestoreTarget{}, {}, timelines("current")), "C");
-  EXPECT_THAT(label(RestoreTarget{}, "C", timelines("latest")),
-              HasSubstr("backup C does not lie on the way to timeline 2"));
-}
-
-TEST_F(ChooseBackupAcrossTimelines, TellsTheTimelineThatIsFollowed) {
-  backups_.push_back(backup("D", kNov22 + 3000, 3500, 2));
-  EXPECT_EQ(choose_backup(backups_, RestoreTarget{}, {}, timelines("latest"))->timeline, TimelineId{2});
-  EXPECT_EQ(label(RestoreTarget{}, {}, timelines("latest")), "D");
-  EXPECT_EQ(choose_backup(backups_, RestoreTarget{}, "A", timelines("latest"))->timeline, TimelineId{2});
-  EXPECT_EQ(choose_backup(backups_, RestoreTarget{}, "A", timelines("current"))->timeline, TimelineId{1});
-  EXPECT_EQ(choose_backup(backups_, RestoreTarget{}, {}, timelines("0x1"))->timeline, TimelineId{1});
-}
-
-TEST_F(ChooseBackupAcrossTimelines, RefusesUnknownTimeline) {
-  const auto chosen = choose_backup(backups_, RestoreTarget{}, {}, timelines("9"));
-  ASSERT_FALSE(chosen.has_value());
-  EXPECT_EQ(chosen.error().code(), Errc::kNotFound);
-  EXPECT_THAT(chosen.error().message(), HasSubstr("timeline 9 has no history file"));
+    EXPECT_FALSE(parse_timeline_wish(text).has_value()) << text;
 }
 
 }  // namespace

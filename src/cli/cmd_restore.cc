@@ -1,4 +1,4 @@
-// `pgark restore`: options to a request, the restore, and what to do next.
+// `pgark restore`: options to a request, the restore or its plan alone, and what to do next.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,7 +6,9 @@
 
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/restore_render.h"
 #include "ops/restore.h"
+#include "ops/restore_target.h"
 
 namespace pgark {
 namespace {
@@ -34,6 +36,16 @@ std::string restore_command_of(const CommandContext& context) {
   return command + " " + shell_word("--stanza=" + settings.stanza()) + " archive-get %f \"%p\"";
 }
 
+Result<RestoreTarget> target_of(const Settings& settings) {
+  if (!settings.given("before-xid"))
+    return parse_restore_target(settings.text("type"), settings.text("target"), settings.boolean("target-exclusive"));
+  for (const std::string_view other : {"type", "target", "target-exclusive"})
+    if (settings.given(other))
+      return Error(Errc::kInvalid, fmt::format("--before-xid and --{} exclude each other", other))
+          .with_hint("--before-xid=N means --type=xid --target=N --target-exclusive");
+  return parse_restore_target("xid", settings.text("before-xid"), true);
+}
+
 Result<RestoreRequest> request_of(const CommandContext& context) {
   const Settings& settings = context.settings;
   if (settings.boolean("delta"))
@@ -41,8 +53,7 @@ Result<RestoreRequest> request_of(const CommandContext& context) {
         .with_hint("restore into an empty directory, or with --force over a cluster that is not needed any more");
   RestoreRequest request;
   request.data_directory = settings.text("pg1-path");
-  TRY_ASSIGN(request.target, parse_restore_target(settings.text("type"), settings.text("target"),
-                                                  settings.boolean("target-exclusive")));
+  TRY_ASSIGN(request.target, target_of(settings));
   if (settings.given("set") && settings.text("set") != "latest") request.set = settings.text("set");
   if (settings.given("target-action")) request.target_action = settings.text("target-action");
   request.target_timeline = settings.text("target-timeline");
@@ -81,15 +92,6 @@ nlohmann::ordered_json text_or_null(const std::string& text) {
   return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
 }
 
-nlohmann::ordered_json target_json(const RestoreTarget& target) {
-  nlohmann::ordered_json json = {{"type", target_kind_name(target.kind)}, {"exclusive", target.exclusive}};
-  const bool is_time = target.kind == TargetKind::kTime;
-  json["value"] = text_or_null(is_time ? format_timestamp_utc(target.time) : target.text);
-  if (is_time) json["time_us"] = target.time.time_since_epoch().count();
-  if (is_time) json["local"] = format_timestamp_local(target.time);
-  return json;
-}
-
 /// docs/reference/json.md, section restore.
 nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreRequest& request,
                                    const std::string& stanza) {
@@ -100,9 +102,10 @@ nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreReq
     links.push_back(std::move(item));
   }
   return {{"stanza", stanza},
-          {"label", report.backup.label},
+          {"label", report.plan.backup.label},
           {"target", target_json(request.target)},
-          {"timeline", report.timeline.value},
+          {"timeline", report.plan.timeline.value},
+          {"plan", plan_json(report.plan)},
           {"data_directory", report.data_directory},
           {"links", std::move(links)},
           {"file_count", report.file_count},
@@ -119,18 +122,52 @@ nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreReq
 }
 
 std::string report_text(const RestoreReport& report, const RestoreRequest& request) {
-  std::string text = fmt::format(
-      "restored backup {} to {}\n  target: {}{}\n  timeline: {}\n  {} files, {} ({} written, {} fetched) in {}, {}/s\n",
-      report.backup.label, report.data_directory, describe_target(request.target),
-      request.target.exclusive ? ", exclusive" : "", report.timeline.value, report.file_count,
-      format_size(report.logical_bytes), format_size(report.written_bytes), format_size(report.fetched_bytes),
-      format_duration(report.elapsed), format_size(rate_of(report)));
+  std::string text = fmt::format("restored backup {} to {}\n  target: {}\n{}", report.plan.backup.label,
+                                 report.data_directory, target_text(request.target), plan_text(report.plan));
+  text += fmt::format("  {} files, {} ({} written, {} fetched) in {}, {}/s\n", report.file_count,
+                      format_size(report.logical_bytes), format_size(report.written_bytes),
+                      format_size(report.fetched_bytes), format_duration(report.elapsed), format_size(rate_of(report)));
   for (const RestoredLink& link : report.links)
     text += link.oid != 0 ? fmt::format("  tablespace {}: {}\n", link.name, link.target)
                           : fmt::format("  link {}: {}\n", link.path, link.target);
   for (const std::string& path : report.outside_files)
     text += fmt::format("  not restored, lies outside the data directory: {}\n", path);
   return text + "next: " + next_step(report, request) + "\n";
+}
+
+/// docs/reference/json.md, section restore.
+nlohmann::ordered_json dry_run_json(const RecoveryPlan& plan, const std::string& stanza) {
+  return {{"stanza", stanza},
+          {"dry_run", true},
+          {"label", plan.backup.label},
+          {"target", target_json(plan.target)},
+          {"timeline", plan.timeline.value},
+          {"plan", plan_json(plan)},
+          {"logical_bytes", plan.backup.logical_bytes}};
+}
+
+std::string dry_run_text(const RecoveryPlan& plan) {
+  return fmt::format("would restore backup {} ({}), which ended at {}, {}\n  target: {}\n{}nothing was changed\n",
+                     plan.backup.label, format_size(plan.backup.logical_bytes),
+                     format_timestamp_both(plan.backup.stopped), to_string(plan.backup.stop_lsn),
+                     target_text(plan.target), plan_text(plan));
+}
+
+/// Names of restore points and paths may hold any bytes.
+Result<> print(Output& out, const nlohmann::ordered_json& document) {
+  return out.print(document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+Result<int> dry_run(CommandContext& context, const Repository& repository, const RestoreRequest& request) {
+  const std::string& stanza = context.settings.stanza();
+  TRY_ASSIGN_CTX(const RecoveryPlan plan, plan_restore_target(repository, stanza, request, context.clock),
+                 "restore " + stanza);
+  if (context.json()) {
+    TRY(print(context.out, dry_run_json(plan, stanza)));
+  } else {
+    TRY(context.out.print(dry_run_text(plan)));
+  }
+  return kExitOk;
 }
 
 }  // namespace
@@ -140,6 +177,7 @@ Result<int> cmd_restore(CommandContext& context) {
   TRY_ASSIGN(const RestoreRequest request, request_of(context));
   TRY_ASSIGN(const auto store, context.open_store(static_cast<unsigned>(settings.integer("repo")), false));
   TRY_ASSIGN(const auto repository, Repository::open(*store));
+  if (settings.boolean("dry-run")) return dry_run(context, *repository, request);
   Progress progress;
   Result<RestoreReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
@@ -147,10 +185,7 @@ Result<int> cmd_restore(CommandContext& context) {
   }();
   if (!report) return std::move(report).error().with_context("restore " + settings.stanza());
   if (context.json()) {
-    // Paths may hold any bytes.
-    TRY(context.out.print(report_json(*report, request, settings.stanza())
-                              .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
-                          "\n"));
+    TRY(print(context.out, report_json(*report, request, settings.stanza())));
   } else {
     TRY(context.out.print(report_text(*report, request)));
   }

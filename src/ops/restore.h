@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "catalog/target.h"
+#include "catalog/recovery_plan.h"
 #include "core/cancel.h"
 #include "core/clock.h"
 #include "core/progress.h"
@@ -27,7 +27,7 @@ struct RestoreRequest {
   RestoreTarget target;
   std::optional<std::string> set;
   std::string target_action;                                          // "pause", "promote", "shutdown" or empty.
-  std::string target_timeline;                                        // As TimelineChoice::timeline.
+  std::string target_timeline;                                        // As parse_timeline_wish() reads it.
   std::string restore_command;                                        // Given to the server as it is.
   std::vector<std::pair<std::string, std::string>> recovery_options;  // --recovery-option
   bool archive_mode_off = false;
@@ -50,8 +50,7 @@ struct RestoredLink {
 };
 
 struct RestoreReport {
-  BackupMeta backup;
-  TimelineId timeline;  // That recovery follows.
+  RecoveryPlan plan;
   std::string data_directory;
   std::vector<RestoredLink> links;
   uint64_t file_count = 0;

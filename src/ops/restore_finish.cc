@@ -20,30 +20,6 @@ namespace {
 constexpr std::string_view kBlockBegin = "# pgark restore: begin";
 constexpr std::string_view kBlockEnd = "# pgark restore: end";
 
-pg::RecoveryType recovery_type_of(TargetKind kind) {
-  switch (kind) {
-    case TargetKind::kDefault:
-      return pg::RecoveryType::kDefault;
-    case TargetKind::kImmediate:
-      return pg::RecoveryType::kImmediate;
-    case TargetKind::kTime:
-      return pg::RecoveryType::kTime;
-    case TargetKind::kXid:
-      return pg::RecoveryType::kXid;
-    case TargetKind::kLsn:
-      return pg::RecoveryType::kLsn;
-    case TargetKind::kName:
-      return pg::RecoveryType::kName;
-    case TargetKind::kStandby:
-      return pg::RecoveryType::kStandby;
-    case TargetKind::kPreserve:
-      return pg::RecoveryType::kPreserve;
-    case TargetKind::kNone:
-      return pg::RecoveryType::kNone;
-  }
-  return pg::RecoveryType::kDefault;
-}
-
 /// Name of the setting on a line of a configuration file, in lower case; empty if there is none.
 std::string setting_of(std::string_view line) {
   const size_t begin = line.find_first_not_of(" \t");
@@ -111,24 +87,6 @@ std::string strip_restore_settings(std::string_view content) {
     if (line.starts_with(kBlockEnd)) in_block = false;
   }
   return out;
-}
-
-Result<pg::RecoveryFiles> recovery_files_of(const RestoreRequest& request, const BackupMeta& backup) {
-  const pg::PgMajor major{backup.pg_major};
-  const RestoreTarget& target = request.target;
-  pg::RecoverySettings settings;
-  settings.type = recovery_type_of(target.kind);
-  // Written with its offset: the server would read a time without one in a zone of its own.
-  settings.target = target.kind == TargetKind::kTime ? format_timestamp_utc(target.time) : target.text;
-  settings.inclusive = !target.exclusive;
-  settings.target_action = request.target_action;
-  settings.timeline = request.target_timeline;
-  if (settings.timeline.starts_with("0x") || settings.timeline.starts_with("0X"))
-    settings.timeline = std::to_string(std::strtoul(settings.timeline.c_str(), nullptr, 16));
-  settings.restore_command = request.restore_command;
-  settings.archive_mode_off = request.archive_mode_off;
-  settings.options = request.recovery_options;
-  return pg::render_recovery_settings(settings, major);
 }
 
 Result<> write_recovery_files(const RestorePlan& plan, const RestoreRequest& request, const pg::RecoveryFiles& files,

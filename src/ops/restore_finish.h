@@ -12,9 +12,6 @@
 
 namespace pgark {
 
-/// Recovery settings of a request, checked and rendered for the backup's version. Errors: kInvalid, kUnsupported.
-Result<pg::RecoveryFiles> recovery_files_of(const RestoreRequest& request, const BackupMeta& backup);
-
 /// Write backup_label, tablespace_map and the recovery settings.
 Result<> write_recovery_files(const RestorePlan& plan, const RestoreRequest& request, const pg::RecoveryFiles& files,
                               OwnerTable& owners);

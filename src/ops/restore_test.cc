@@ -133,7 +133,7 @@ TEST_F(Restore, BringsBackEveryByte) {
   finish(backup);
   ASSERT_OK_AND_ASSIGN(const RestoreReport report, restore(request()));
   expect_files(backup);
-  EXPECT_EQ(report.backup.label, kLabel);
+  EXPECT_EQ(report.plan.backup.label, kLabel);
   EXPECT_EQ(report.file_count, backup.files.size());
   EXPECT_TRUE(exists("pg_replslot"));
   EXPECT_TRUE(exists("pg_wal/archive_status"));  // Needed to start, though the backup had none.
@@ -208,16 +208,19 @@ TEST_F(Restore, RestoresManyLargeFilesWithFewDescriptors) {
 TEST_F(Restore, WritesRecoverySettingsOfTheTarget) {
   make_minimal();
   RestoreRequest asked = request();
-  ASSERT_OK_AND_ASSIGN(asked.target, parse_restore_target("time", "2026-11-22 11:15:00+01", true));
+  ASSERT_OK_AND_ASSIGN(asked.target, parse_restore_target("time", "2026-11-22 11:15:30+01", true));
   asked.target_action = "promote";
   asked.recovery_options = {{"recovery_min_apply_delay", "1min"}};
   ASSERT_OK_AND_ASSIGN(const RestoreReport report, restore(asked));
   EXPECT_THAT(content("postgresql.auto.conf"),
               AllOf(StartsWith("# Do not edit"), HasSubstr("work_mem = '8MB'"),
                     HasSubstr("restore_command = 'pgark archive-get %f \"%p\"'"),
-                    HasSubstr("recovery_target_time = '2026-11-22 10:15:00.000000+00'"),
+                    HasSubstr("# target asked for: time 2026-11-22 10:15:30.000000+00"),
+                    HasSubstr("recovery_target_lsn = '0/" + to_string(report.plan.stop->lsn).substr(2) + "'"),
+                    HasSubstr("recovery_target_timeline = '1'"), HasSubstr("recovery_target_time = ''"),
                     HasSubstr("recovery_target_inclusive = 'false'"), HasSubstr("recovery_target_action = 'promote'"),
                     HasSubstr("recovery_min_apply_delay = '1min'")));
+  EXPECT_EQ(report.plan.next_commit->xid, SampleBackup::kCommitXid);
   EXPECT_TRUE(exists("recovery.signal"));
   EXPECT_EQ(report.signal_file, "recovery.signal");
   EXPECT_EQ(report.recovery_file, "postgresql.auto.conf");
@@ -645,7 +648,7 @@ TEST_F(Restore, TakesExtentsOfOtherBackupsWhoseManifestsAreGone) {
   ASSERT_TRUE(store_->remove(manifest_key("main", "20261121-101500F")).value());
   const auto report = restore(request());
   ASSERT_TRUE(report.has_value()) << report.error().to_string();
-  EXPECT_EQ(report->backup.label, kLabel);
+  EXPECT_EQ(report->plan.backup.label, kLabel);
   expect_files(old);
 }
 

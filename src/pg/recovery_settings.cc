@@ -112,6 +112,12 @@ class Lines {
     if (has_option(name)) return {};
     return append(name, value);
   }
+  void add_comment(std::string_view text) {
+    if (text.empty()) return;
+    text_ += "# ";
+    for (const char c : text) text_ += c == '\n' || c == '\r' || c == '\0' ? '?' : c;
+    text_ += '\n';
+  }
   Result<> add_options() {
     for (const auto& [name, value] : options_) {
       const bool valid =
@@ -144,6 +150,7 @@ Result<> add_target(Lines& lines, const RecoverySettings& settings, PgMajor majo
   if (row.setting.empty()) return {};
   TRY_ASSIGN(std::string target, check_target(settings));
   if (settings.type == RecoveryType::kImmediate) target = "immediate";
+  lines.add_comment(settings.comment);
   TRY(lines.add(row.setting, target));
   if (row.takes_inclusive) TRY(lines.add("recovery_target_inclusive", settings.inclusive ? "true" : "false"));
   if (!settings.target_action.empty()) TRY(lines.add("recovery_target_action", settings.target_action));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "repo/manifest.h"
 #include "repo/pack.h"
 #include "repo/stored_file.h"
+#include "testing/wal_builder.h"
 
 namespace pgark::testing {
 
@@ -97,14 +99,38 @@ class SampleBackup {
     ASSERT_TRUE(committed.has_value()) << committed.error().to_string();
   }
 
-  /// The segments from wal_start to wal_stop, as far as a listing can tell.
+  /// The segments from wal_start to wal_stop, with nothing in them but the commit of transaction kCommitXid at
+  /// kCommitTime, behind the end of the backup.
   void archive_wal() const {
-    for (const std::string& name : {meta.wal_start, meta.wal_stop}) {
-      const auto key = wal_key("main", meta.cluster_number, name);
+    const pg::WalSegment first = *pg::parse_segment_name(meta.wal_start, meta.wal_segment_bytes);
+    const pg::WalSegment last = *pg::parse_segment_name(meta.wal_stop, meta.wal_segment_bytes);
+    WalBuilder wal({.major = pg::PgMajor{meta.pg_major},
+                    .segment_bytes = meta.wal_segment_bytes,
+                    .system_id = meta.system_identifier,
+                    .timeline = first.timeline,
+                    .start = pg::segment_start(first, meta.wal_segment_bytes),
+                    .prev = Lsn{pg::segment_start(first, meta.wal_segment_bytes).bytes - 64}});
+    for (pg::WalSegment segment = first; segment <= last; segment = segment.next()) {
+      if (segment == last) {
+        while (wal.position() < meta.stop_lsn) wal.add_bytes(200);
+        SampleRecord commit{.rmgr = pg::wal_rmgr::kTransaction, .xid = kCommitXid};
+        commit.main_data.resize(8);
+        const int64_t since_2000 = (kCommitTime - Timestamp(std::chrono::seconds(946684800))).count();
+        std::memcpy(commit.main_data.data(), &since_2000, sizeof since_2000);
+        wal.add(commit);
+      }
+      wal.add_switch();
+    }
+    for (pg::WalSegment segment = first; segment <= last; segment = segment.next()) {
+      const auto key = wal_key("main", meta.cluster_number, pg::segment_name(segment, meta.wal_segment_bytes));
       ASSERT_TRUE(key.has_value());
-      (void)write_stored_file(repository_, *key, as_bytes(name), "{}");  // May be there from another backup.
+      const Bytes content =
+          Bytes(wal.bytes()).subspan((segment.number - first.number) * meta.wal_segment_bytes, meta.wal_segment_bytes);
+      (void)write_stored_file(repository_, *key, content, "{}");  // May be there from another backup.
     }
   }
+  static constexpr Xid kCommitXid{1000};
+  static constexpr Timestamp kCommitTime{std::chrono::seconds(1795342560)};  // A minute after the end of the backup.
 
   BackupMeta meta;
   std::map<std::string, std::string> files;  // Content by path.
