@@ -27,67 +27,53 @@ constexpr int64_t kPgEpochUs = 946'684'800'000'000;
 /// Read a counted list; `take` reads one item of `item_bytes`. False if the
 /// list passes the end.
 template <typename Take>
-bool read_list(ByteReader &in, size_t item_bytes, Take take) {
+bool read_list(ByteReader& in, size_t item_bytes, Take take) {
   const auto count = in.fixed<uint32_t>();
-  if (!in.ok() || count > in.remaining() / item_bytes)
-    return false;
-  for (uint32_t i = 0; i < count; ++i)
-    take();
+  if (!in.ok() || count > in.remaining() / item_bytes) return false;
+  for (uint32_t i = 0; i < count; ++i) take();
   return true;
 }
 
-bool skip_list(ByteReader &in, size_t item_bytes) {
+bool skip_list(ByteReader& in, size_t item_bytes) {
   return read_list(in, item_bytes, [&] { in.skip(item_bytes); });
 }
 
-bool read_details(ByteReader &in, PgMajor major, WalTransactionRecord &out) {
+bool read_details(ByteReader& in, PgMajor major, WalTransactionRecord& out) {
   const auto flags = in.fixed<uint32_t>();
-  if ((flags & kHasDatabase) != 0)
-    in.skip(8);
-  if ((flags & kHasSubxids) != 0 && !read_list(in, 4, [&] {
-        out.subxids.push_back(Xid{in.fixed<uint32_t>()});
-      }))
+  if ((flags & kHasDatabase) != 0) in.skip(8);
+  if ((flags & kHasSubxids) != 0 && !read_list(in, 4, [&] { out.subxids.push_back(Xid{in.fixed<uint32_t>()}); }))
     return false;
   const auto relation = [&] {
-    WalRelation &dropped = out.dropped.emplace_back();
+    WalRelation& dropped = out.dropped.emplace_back();
     dropped.tablespace_oid = in.fixed<uint32_t>();
     dropped.database_oid = in.fixed<uint32_t>();
     dropped.relfilenode = in.fixed<uint32_t>();
   };
-  if ((flags & kHasRelations) != 0 && !read_list(in, 12, relation))
-    return false;
+  if ((flags & kHasRelations) != 0 && !read_list(in, 12, relation)) return false;
   // An object of statistics is named with 64 bits since 18.
-  if ((flags & kHasDroppedStats) != 0 &&
-      !skip_list(in, major.value >= 18 ? 16 : 12))
-    return false;
-  if ((flags & kHasInvalidations) != 0 && !skip_list(in, kInvalidationBytes))
-    return false;
+  if ((flags & kHasDroppedStats) != 0 && !skip_list(in, major.value >= 18 ? 16 : 12)) return false;
+  if ((flags & kHasInvalidations) != 0 && !skip_list(in, kInvalidationBytes)) return false;
   if ((flags & kHasPrepared) != 0) {
     const Xid prepared{in.fixed<uint32_t>()};
-    if (in.ok())
-      out.xid = prepared;
+    if (in.ok()) out.xid = prepared;
   }
   return in.ok();
 }
 
-} // namespace
+}  // namespace
 
 Timestamp timestamp_of_pg(int64_t pg_us) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  return Timestamp(std::chrono::microseconds(
-      pg_us > kMax - kPgEpochUs ? kMax : pg_us + kPgEpochUs));
+  return Timestamp(std::chrono::microseconds(pg_us > kMax - kPgEpochUs ? kMax : pg_us + kPgEpochUs));
 }
 
-bool is_transaction_end(const WalRecordHeader &header) {
-  if (header.rmgr != wal_rmgr::kTransaction)
-    return false;
+bool is_transaction_end(const WalRecordHeader& header) {
+  if (header.rmgr != wal_rmgr::kTransaction) return false;
   const auto opcode = static_cast<uint8_t>(header.info & kOpcodeMask);
-  return opcode == kCommit || opcode == kAbort || opcode == kCommitPrepared ||
-         opcode == kAbortPrepared;
+  return opcode == kCommit || opcode == kAbort || opcode == kCommitPrepared || opcode == kAbortPrepared;
 }
 
-void decode_transaction_end(const WalRecord &record, PgMajor major,
-                            WalTransactionRecord &out) {
+void decode_transaction_end(const WalRecord& record, PgMajor major, WalTransactionRecord& out) {
   const auto opcode = static_cast<uint8_t>(record.header.info & kOpcodeMask);
   out.aborted = opcode == kAbort || opcode == kAbortPrepared;
   out.xid = record.header.xid;
@@ -96,8 +82,7 @@ void decode_transaction_end(const WalRecord &record, PgMajor major,
   ByteReader in(record.main_data);
   out.time = timestamp_of_pg(in.fixed<int64_t>());
   out.is_whole = in.ok();
-  if ((record.header.info & kHasInfo) != 0)
-    out.is_whole = read_details(in, major, out) && out.is_whole;
+  if ((record.header.info & kHasInfo) != 0) out.is_whole = read_details(in, major, out) && out.is_whole;
 }
 
-} // namespace pgark::pg
+}  // namespace pgark::pg
