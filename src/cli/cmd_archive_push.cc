@@ -1,12 +1,21 @@
-// `pgark archive-push %p`: the archive_command of the server.
+// `pgark archive-push %p`: the archive_command of the server; with archive-async also the worker behind it.
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "cli/access.h"
 #include "cli/command.h"
+#include "cli/stop_files.h"
+#include "codec/hash.h"
+#include "core/file.h"
 #include "core/log.h"
+#include "core/version.h"
 #include "ops/archive_push.h"
+#include "ops/push_client.h"
+#include "ops/push_worker.h"
 
 namespace pgark {
 namespace {
@@ -37,12 +46,20 @@ Codec codec_of(const std::string& name) {
   return name == "lz4" ? Codec::kLz4 : Codec::kZstd;
 }
 
-}  // namespace
+std::vector<PushTarget> push_targets(const CommandContext& context) {
+  std::vector<PushTarget> targets;
+  for (const unsigned repo : context.settings.chosen_repositories()) {
+    targets.push_back({.name = fmt::format("repo{}", repo), .open = [&context, repo]() -> Result<PushTarget::Opened> {
+                         PushTarget::Opened opened;
+                         TRY_ASSIGN(opened.store, context.open_store(repo, false));
+                         TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
+                         return opened;
+                       }});
+  }
+  return targets;
+}
 
-Result<int> cmd_archive_push(CommandContext& context) {
-  const Settings& settings = context.settings;
-  TRY_ASSIGN(const Source source, find_source(settings.arguments().front(), settings.text("pg1-path")));
-  TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
+ArchivePushOptions push_options(const Settings& settings, const Source& source) {
   ArchivePushOptions options;
   options.stanza = settings.stanza();
   options.source_path = source.path;
@@ -51,12 +68,137 @@ Result<int> cmd_archive_push(CommandContext& context) {
   options.level = settings.has("compress-level") ? static_cast<int>(settings.integer("compress-level")) : 1;
   options.threads = static_cast<unsigned>(settings.integer("process-max"));
   options.host = host_name();
-  TRY_ASSIGN(const ArchivePushResult result, archive_push(*opened.repository, context.clock, options));
-  if (result.outcome == ArchivePushOutcome::kAlreadyThere) {
-    log_info("{} is in the archive already, with the same content", result.key.value);
-  } else {
-    log_info("pushed {} ({} stored)", result.key.value, format_size(result.stored_bytes));
+  return options;
+}
+
+PushQueueLimit queue_limit(const Settings& settings) {
+  PushQueueLimit limit;
+  if (settings.has("archive-push-queue-max")) limit.queue_bytes_max = settings.bytes("archive-push-queue-max");
+  limit.spool_directory = push_directory(settings.text("spool-path"), settings.stanza());
+  return limit;
+}
+
+void log_pushed(const ArchivePushAllResult& pushed) {
+  for (const ArchivePushResult& one : pushed.stored) {
+    if (one.outcome == ArchivePushOutcome::kAlreadyThere) {
+      log_info("{} is in the archive already, with the same content", one.key.value);
+    } else {
+      log_info("pushed {} ({} stored)", one.key.value, format_size(one.stored_bytes));
+    }
   }
+}
+
+int exit_code_of_push(Errc code) { return exit_code_of("archive-push", code, 0); }
+
+Errc errc_of_push(int exit_code) {
+  for (unsigned char code = 0; code <= static_cast<unsigned char>(Errc::kInternal); ++code) {
+    if (exit_code_of_push(static_cast<Errc>(code)) == exit_code) return static_cast<Errc>(code);
+  }
+  return Errc::kInternal;
+}
+
+/// Settings that lead to other pushes have another id.
+std::string settings_id(const Settings& settings) {
+  const std::string text = fmt::format("{} {}", kVersion, settings.dump());
+  return fmt::format("{:016x}", content_hash(as_bytes(text)));
+}
+
+/// State of the files the settings came from.
+std::string fingerprint(const std::vector<std::string>& paths) {
+  std::string text;
+  for (const std::string& path : paths) {
+    struct stat status {};
+    const bool there = ::stat(path.c_str(), &status) == 0;
+    text += there ? fmt::format("{} {} {} {} {};", status.st_ino, status.st_size, status.st_mtim.tv_sec,
+                                status.st_mtim.tv_nsec, status.st_ctim.tv_nsec)
+                  : "-;";
+  }
+  return text;
+}
+
+/// Words this process was started with.
+Result<std::vector<std::string>> own_words() {
+  TRY_ASSIGN(const std::string raw, read_file("/proc/self/cmdline"));
+  std::vector<std::string> words;
+  for (size_t at = 0; at < raw.size();) {
+    const size_t end = std::min(raw.find('\0', at), raw.size());
+    words.push_back(raw.substr(at, end - at));
+    at = end + 1;
+  }
+  return words;
+}
+
+PushWorkerOptions worker_options(const CommandContext& context, const Source& source) {
+  const Settings& settings = context.settings;
+  PushWorkerOptions options;
+  options.engine.push = push_options(settings, source);
+  options.engine.push.threads = 1;  // Several segments at a time instead.
+  options.engine.threads = static_cast<unsigned>(settings.integer("process-max"));
+  options.limit = queue_limit(settings);
+  options.directory = options.limit.spool_directory;
+  options.wal_directory = parent_path(source.path);
+  options.settings_id = settings_id(settings);
+  options.archive_timeout = settings.duration("archive-timeout");
+  options.exit_code = [](const Error& error) { return exit_code_of_push(error.code()); };
+  options.check_stopped = [&settings] { return check_not_stopped(settings.text("lock-path"), settings.stanza()); };
+  options.settings_changed = [&settings, before = fingerprint(settings.config_sources())] {
+    return fingerprint(settings.config_sources()) != before;
+  };
+  return options;
+}
+
+/// Be the worker that a client has started, and waits for on a pipe.
+Result<int> run_worker(const CommandContext& context, const Source& source) {
+  const auto report = static_cast<int>(context.settings.integer("worker"));
+  auto worker = PushWorker::open(push_targets(context), context.clock, worker_options(context, source));
+  if (!worker && worker.error().code() == Errc::kAlreadyExists) {
+    report_push_worker(report, "running\n");
+    return kExitOk;
+  }
+  if (!worker) {
+    report_push_worker(report, encode_push_error(exit_code_of_push(worker.error().code()), worker.error()));
+    return Error(std::move(worker).error());
+  }
+  report_push_worker(report, "ready\n");
+  // The data directory must not be kept from being unmounted.
+  static_cast<void>(::chdir("/") == 0);
+  TRY((*worker)->run(context.cancel));
+  return kExitOk;
+}
+
+Result<int> push_through_worker(const CommandContext& context, const Source& source) {
+  const Settings& settings = context.settings;
+  PushClientOptions options;
+  options.directory = push_directory(settings.text("spool-path"), settings.stanza());
+  options.path = source.path;
+  options.settings_id = settings_id(settings);
+  options.timeout = settings.duration("archive-timeout");
+  options.errc_of = errc_of_push;
+  options.start_worker = [&](std::chrono::milliseconds bound) -> Result<> {
+    TRY_ASSIGN(std::vector<std::string> words, own_words());
+    return spawn_push_worker(context.program, std::move(words), bound, errc_of_push);
+  };
+  TRY_ASSIGN(const PushAnswer answer, ask_push_worker(options, context.clock, context.cancel));
+  const std::string name = source.path.substr(source.path.rfind('/') + 1);
+  if (answer == PushAnswer::kDropped) {
+    log_warn("{} is given up and not stored: more WAL waits than archive-push-queue-max; make a new backup", name);
+  } else {
+    log_info("pushed {}", name);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+Result<int> cmd_archive_push(CommandContext& context) {
+  const Settings& settings = context.settings;
+  TRY_ASSIGN(const Source source, find_source(settings.arguments().front(), settings.text("pg1-path")));
+  if (settings.has("worker")) return run_worker(context, source);
+  if (settings.boolean("archive-async")) return push_through_worker(context, source);
+  TRY_ASSIGN(
+      const ArchivePushAllResult pushed,
+      archive_push_all(push_targets(context), context.clock, push_options(settings, source), queue_limit(settings)));
+  log_pushed(pushed);
   return kExitOk;
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <set>
 #include <thread>
 
 #include "cli/option_sources.h"
@@ -125,13 +126,6 @@ class SettingsResolver {
       ignored_[std::string(spec.state_note)].push_back(value.where);
       return {};
     }
-    if (value.index != 1) {
-      return Error(Errc::kUnsupported, fmt::format("{}: a second {} is not provided in this version", value.where,
-                                                   spec.family == OptionFamily::kRepo ? "repository" : "cluster"))
-          .with_hint(spec.family == OptionFamily::kRepo
-                         ? "use repo1 only, so that no backup is believed to be in two places"
-                         : "use pg1 only, in a stanza for each machine");
-    }
     for (std::string& text : value.texts) {
       if (spec.type == OptionType::kPath) {
         while (text.size() > 1 && text.ends_with('/')) text.pop_back();
@@ -195,6 +189,7 @@ class SettingsResolver {
     config_path_ = config != nullptr ? config->texts.front()
                    : base.empty()    ? input_.default_config
                                      : base + "/pgark.conf";
+    settings_.config_sources_.push_back(config_path_);
     std::vector<IniEntry> entries;
     if (config != nullptr || file_exists(config_path_)) {
       TRY_ASSIGN_CTX(entries, read_ini_file(config_path_), "read configuration");
@@ -204,9 +199,11 @@ class SettingsResolver {
     const std::string include_path = include != nullptr ? include->texts.front()
                                      : !base.empty()    ? base + "/conf.d"
                                                         : input_.default_include_path;
+    if (include != nullptr || config == nullptr) settings_.config_sources_.push_back(include_path);
     if (include != nullptr || (config == nullptr && file_exists(include_path))) {
       TRY_ASSIGN_CTX(const std::vector<std::string> files, list_conf_files(include_path), "read configuration");
       for (const std::string& file : files) {
+        settings_.config_sources_.push_back(file);
         TRY_ASSIGN_CTX(std::vector<IniEntry> more, read_ini_file(file), "read configuration");
         entries.insert(entries.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
       }
@@ -227,26 +224,50 @@ class SettingsResolver {
   }
 
   void fill_defaults() {
+    settings_.repositories_ = configured_indexes(OptionFamily::kRepo);
+    settings_.clusters_ = configured_indexes(OptionFamily::kPg);
     for (const OptionSpec& spec : all_options()) {
       if (spec.state != OptionState::kActive || !spec.commands.has(settings_.command_)) continue;
-      const std::string name = option_full_name(spec);
-      if (settings_.values_.contains(name)) continue;
-      Value value;
-      value.spec = &spec;
-      value.where = "default of " + name;
-      std::string text = spec.value_default.empty() ? computed_default(spec) : std::string(spec.value_default);
-      if (!text.empty()) {
-        CHECK(check_option_value(spec, settings_.command_, text).has_value());
-        value.texts.push_back(std::move(text));
+      fill_default(spec, 1);
+      if (spec.family == OptionFamily::kNone) continue;
+      for (const unsigned index : spec.family == OptionFamily::kRepo ? settings_.repositories_ : settings_.clusters_) {
+        fill_default(spec, index);
       }
-      set_number(value);
-      settings_.values_.emplace(name, std::move(value));
     }
+  }
+
+  /// Numbers of a family of which some option is given; 1 if none is.
+  std::vector<unsigned> configured_indexes(OptionFamily family) const {
+    std::set<unsigned> indexes;
+    for (const auto& [name, value] : settings_.values_) {
+      if (value.spec->family == family) indexes.insert(value.index);
+    }
+    if (indexes.empty()) indexes.insert(1);
+    return {indexes.begin(), indexes.end()};
+  }
+
+  void fill_default(const OptionSpec& spec, unsigned index) {
+    const std::string name = option_full_name(spec, index);
+    if (settings_.values_.contains(name)) return;
+    Value value;
+    value.spec = &spec;
+    value.index = index;
+    value.where = "default of " + name;
+    std::string text = spec.value_default.empty() ? computed_default(spec) : std::string(spec.value_default);
+    // The default of a path is one place: a second repository there would be the first again.
+    if (index != 1 && spec.type == OptionType::kPath) text.clear();
+    if (!text.empty()) {
+      CHECK(check_option_value(spec, settings_.command_, text).has_value());
+      value.texts.push_back(std::move(text));
+    }
+    set_number(value);
+    settings_.values_.emplace(name, std::move(value));
   }
 
   std::string computed_default(const OptionSpec& spec) const {
     if (spec.name == "process-max") return std::to_string(std::clamp(std::thread::hardware_concurrency(), 1u, 8u));
     if (spec.name == "compress-level") return "1";
+    if (spec.name == "repo") return std::to_string(settings_.repositories_.front());
     if (spec.name == "config") return settings_.config_file_;
     return "";
   }
@@ -296,11 +317,7 @@ class SettingsResolver {
 
   /// Rules between options.
   Result<> check_together() const {
-    const Value* repo = value_of("repo");
-    if (repo != nullptr && repo->number != 1) {
-      return Error(Errc::kUnsupported,
-                   fmt::format("{}: a second repository is not provided in this version", repo->where));
-    }
+    TRY(check_repositories());
     if (const Value* level = value_of("compress-level");
         level != nullptr && given_text("compress-type") == "lz4" && level->number > 12) {
       return Error(Errc::kInvalid,
@@ -316,6 +333,35 @@ class SettingsResolver {
     }
     TRY(check_tablespace_map());
     return settings_.command_ == Command::kRestore ? check_target() : Result<>{};
+  }
+
+  Result<> check_repositories() const {
+    const Value* repo = value_of("repo");
+    if (repo == nullptr) return {};
+    const auto& configured = settings_.repositories_;
+    const auto number = static_cast<unsigned>(repo->number);
+    if (std::ranges::find(configured, number) == configured.end()) {
+      return Error(Errc::kInvalid, fmt::format("{}: repository {} is not configured", repo->where, number))
+          .with_hint(
+              fmt::format("set repo{}-path, or use one of those configured: {}", number, fmt::join(configured, ", ")));
+    }
+    std::map<std::string, std::string> paths;
+    for (const unsigned index : configured) {
+      const std::string name = fmt::format("repo{}-path", index);
+      const Value* path = value_of(name);
+      if (path == nullptr) continue;
+      if (path->texts.empty()) {
+        return Error(Errc::kInvalid,
+                     fmt::format("{} is required: other options of repository {} are given", name, index))
+            .with_hint(where_to_set(name));
+      }
+      const auto [same, first] = paths.emplace(path->texts.front(), path->where);
+      if (first) continue;
+      return Error(Errc::kInvalid,
+                   fmt::format("{}: '{}' is the repository of {} already", path->where, same->first, same->second))
+          .with_hint("each repository needs a directory of its own, so that no backup is believed to be in two places");
+    }
+    return {};
   }
 
   Result<> check_tablespace_map() const {
@@ -424,6 +470,11 @@ std::vector<std::pair<std::string, std::string>> Settings::map(std::string_view 
   return pairs;
 }
 
+std::vector<unsigned> Settings::chosen_repositories() const {
+  if (given("repo")) return {static_cast<unsigned>(integer("repo"))};
+  return repositories_;
+}
+
 std::string Settings::origin(std::string_view name) const { return find(name).where; }
 
 std::vector<std::string> Settings::words_for(Command other) const {
@@ -442,7 +493,7 @@ std::vector<std::string> Settings::words_for(Command other) const {
 std::string Settings::dump() const {
   std::vector<std::string> parts;
   for (const auto& [name, value] : values_) {
-    if (value.source == ValueSource::kDefault) continue;
+    if (value.source == ValueSource::kDefault || value.spec->internal) continue;
     for (const std::string& text : value.texts) {
       const bool quote = text.find_first_of(" '\"") != std::string::npos;
       parts.push_back(value.spec->secret ? fmt::format("--{}=<redacted>", name)

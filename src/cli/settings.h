@@ -49,7 +49,8 @@ class Settings {
 
   /// Things to tell the user once logging is set up.
   const std::vector<std::string>& warnings() const { return warnings_; }
-  /// Options that were given, as one line for the log, secrets hidden: "--process-max=2 --repo1-path=/var/lib/pgark".
+  /// Options that were given, as one line for the log, secrets hidden and internal ones left out: "--process-max=2
+  /// --repo1-path=/var/lib/pgark".
   std::string dump() const;
   /// Options given on this command line or in the environment that `other` takes too, as words of a command line, so
   /// that a restore_command works with the same repository from the environment of the server. Without stanza, secrets,
@@ -57,6 +58,15 @@ class Settings {
   std::vector<std::string> words_for(Command other) const;
   /// The file the settings were read from, empty if none was.
   const std::string& config_file() const { return config_file_; }
+  /// Every file and directory that was read for them, or would have been had it been there: who runs on watches them.
+  const std::vector<std::string>& config_sources() const { return config_sources_; }
+
+  /// Numbers of the repositories of which some option is given, in order; 1 alone if none is.
+  const std::vector<unsigned>& repositories() const { return repositories_; }
+  /// The repository that was chosen with --repo, or all that are configured.
+  std::vector<unsigned> chosen_repositories() const;
+  /// Numbers of the clusters (pg1-path, pg2-path, ...) of which some option is given, in order; 1 alone if none is.
+  const std::vector<unsigned>& clusters() const { return clusters_; }
 
  private:
   friend class SettingsResolver;
@@ -77,6 +87,9 @@ class Settings {
   std::map<std::string, Value, std::less<>> values_;
   std::vector<std::string> warnings_;
   std::string config_file_;
+  std::vector<std::string> config_sources_;
+  std::vector<unsigned> repositories_;
+  std::vector<unsigned> clusters_;
 };
 
 /// What a run is told. Tests fill it by hand.

@@ -231,14 +231,47 @@ TEST_F(SettingsTest, IgnoresHarmlessOptionsOfPgBackRestWithOneWarning) {
   EXPECT_EQ(settings->warnings().size(), 4u) << "one line for each reason: " << all;
 }
 
+TEST_F(SettingsTest, KnowsEveryRepositoryAndCluster) {
+  write("pgark.conf",
+        "[global]\nrepo1-path=/r1\nrepo3-path=/r3/\nrepo3-retention-full=2\n[main]\npg1-path=/pg\npg2-path=/pg2\n");
+  const auto settings = resolve({"--stanza=main", "backup"});
+  ASSERT_TRUE(settings.has_value()) << settings.error().to_string();
+  EXPECT_EQ(settings->repositories(), (std::vector<unsigned>{1, 3}));
+  EXPECT_EQ(settings->chosen_repositories(), (std::vector<unsigned>{1, 3}));
+  EXPECT_EQ(settings->clusters(), (std::vector<unsigned>{1, 2}));
+  EXPECT_EQ(settings->text("repo3-path"), "/r3");
+  EXPECT_EQ(settings->text("repo3-type"), "posix");
+  EXPECT_EQ(settings->integer("repo"), 1);
+  EXPECT_EQ(settings->text("pg2-path"), "/pg2");
+  EXPECT_EQ(settings->integer("pg2-port"), 5432);
+
+  const auto chosen = resolve({"--stanza=main", "backup", "--repo=3"});
+  ASSERT_TRUE(chosen.has_value()) << chosen.error().to_string();
+  EXPECT_EQ(chosen->chosen_repositories(), std::vector<unsigned>{3});
+  EXPECT_THAT(failure({"--stanza=main", "backup", "--repo=2"}),
+              AllOf(HasSubstr("repository 2 is not configured"), HasSubstr("1, 3")));
+}
+
+TEST_F(SettingsTest, RepositoriesAreNeverTakenForOneAnother) {
+  EXPECT_THAT(failure({"info", "--repo1-path=/r", "--repo2-path=/r"}),
+              HasSubstr("'/r' is the repository of --repo1-path"));
+  EXPECT_THAT(failure({"info", "--repo1-path=/r", "--repo2-type=posix"}), HasSubstr("repo2-path is required"));
+  const auto only_second = resolve({"info", "--repo2-path=/r2"});
+  ASSERT_TRUE(only_second.has_value()) << only_second.error().to_string();
+  EXPECT_EQ(only_second->repositories(), std::vector<unsigned>{2});
+  EXPECT_EQ(only_second->integer("repo"), 2) << "not the default directory of repo1, which nobody named";
+  const auto none = resolve({"info"});
+  ASSERT_TRUE(none.has_value());
+  EXPECT_EQ(none->repositories(), std::vector<unsigned>{1});
+  EXPECT_EQ(none->clusters(), std::vector<unsigned>{1});
+}
+
 TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
   const std::pair<const char*, const char*> cases[] = {{"repo1-cipher-type=aes-256-cbc", "encryption is not provided"},
                                                        {"repo1-cipher-pass=hunter2", "encryption"},
                                                        {"repo1-host=backup1", "where the repository is mounted"},
                                                        {"pg1-host=db1", "on the machine of the cluster"},
                                                        {"repo1-type=s3", "'s3' is not provided in this version"},
-                                                       {"repo2-path=/r2", "a second repository"},
-                                                       {"pg2-path=/pg2", "a second cluster"},
                                                        {"archive-copy=y", "not provided"},
                                                        {"backup-standby=y", "not provided"},
                                                        {"compress-type=gz", "use compress-type=zst"},
@@ -253,12 +286,9 @@ TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
                 AllOf(HasSubstr(text), HasSubstr("pgark.conf [global]"), HasSubstr("HINT: ")));
     EXPECT_THAT(settings.error().to_string(), Not(HasSubstr("hunter2")));
   }
-  write("pgark.conf", "[global]\narchive-push-queue-max=1GiB\n");
-  EXPECT_THAT(failure({"--stanza=main", "archive-push", "x"}), HasSubstr("it would drop WAL"));
-  EXPECT_THAT(failure({"--stanza=main", "archive-get", "x", "y"}), "resolved") << "not its option";
   EXPECT_THAT(failure({"--stanza=main", "restore", "--pg1-path=/pg", "--db-include=x"}),
               HasSubstr("restore the whole cluster"));
-  EXPECT_THAT(failure({"info", "--repo=2"}), HasSubstr("a second repository"));
+  EXPECT_THAT(failure({"info", "--repo=2"}), HasSubstr("--repo: repository 2 is not configured"));
   EXPECT_THAT(failure({"--stanza=main", "--pg1-path=/pg", "backup", "--type=incr"}), HasSubstr("use --type=full"));
   EXPECT_THAT(failure({"expire"}), HasSubstr("command expire is not provided in this version"));
 }

@@ -1,6 +1,5 @@
 #include "ops/archive_push.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +12,9 @@
 #include "core/log.h"
 #include "ops/archive_file.h"
 #include "ops/cluster_files.h"
+#include "ops/push_drops.h"
+#include "ops/push_ready.h"
+#include "pipe/task_group.h"
 #include "repo/stored_file.h"
 
 namespace pgark {
@@ -21,42 +23,16 @@ namespace {
 /// How often the state of the repository may change under a push before it gives up; PostgreSQL tries again.
 constexpr int kRoundsMax = 5;
 
-struct SourceFile {
-  std::string name;
-  pg::WalFileName parsed;
-  Buffer content;
-};
-
-Result<SourceFile> read_source(const std::string& path) {
-  SourceFile source;
-  source.name = path.substr(path.rfind('/') + 1);
-  TRY_ASSIGN(source.parsed, pg::parse_wal_file_name(source.name));
-  TRY_ASSIGN(const File file, File::open(path, O_RDONLY));
-  TRY_ASSIGN(const struct stat status, file.stat());
-  if (!S_ISREG(status.st_mode)) return Error(Errc::kInvalid, fmt::format("'{}' is no regular file", path));
-  if (static_cast<uint64_t>(status.st_size) > pg::kWalSegmentBytesMax) {
-    return Error(Errc::kCorrupt, fmt::format("'{}' has {} bytes, more than any WAL file", path, status.st_size));
-  }
-  source.content.resize(static_cast<size_t>(status.st_size));
-  TRY_ASSIGN(const size_t got, file.pread(source.content.bytes(), 0));
-  if (got != source.content.size()) {
-    return Error(Errc::kTransient,
-                 fmt::format("'{}' shrank from {} to {} bytes while it was read", path, source.content.size(), got));
-  }
-  return source;
-}
-
 /// Histories do not say which cluster they are of: ask the data directory they come from.
-Result<> check_origin(const SourceFile& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
+Result<> check_origin(const PushSource& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
                       Clock& clock) {
-  const bool names_itself = std::holds_alternative<pg::WalSegmentName>(source.parsed) ||
-                            std::holds_alternative<pg::WalPartialName>(source.parsed);
+  const bool names_itself = source.is_segment() || std::holds_alternative<pg::WalPartialName>(source.parsed);
   if (names_itself || options.data_directory.empty()) return {};
   TRY_ASSIGN(const ClusterFiles files, read_cluster_files(options.data_directory, clock));
   return check_same_cluster(options.stanza, cluster, cluster_record(files, Timestamp{}));
 }
 
-Result<> check_source(const SourceFile& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
+Result<> check_source(const PushSource& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
                       Clock& clock) {
   TRY(check_origin(source, cluster, options, clock));
   auto checked = check_archive_file(source.parsed, source.content, cluster);
@@ -73,7 +49,7 @@ Result<> check_source(const SourceFile& source, const ClusterRecord& cluster, co
   return error;
 }
 
-std::string describe_source(const SourceFile& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
+std::string describe_source(const PushSource& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
                             Clock& clock) {
   nlohmann::json document{{"name", source.name},
                           {"system_identifier", std::to_string(cluster.system_identifier)},
@@ -98,14 +74,14 @@ std::string describe_source(const SourceFile& source, const ClusterRecord& clust
 class Pusher {
  public:
   Pusher(const Repository& repository, const ArchivePushOptions& options, const ClusterRecord& cluster,
-         const SourceFile& source, std::string document)
+         const PushSource& source, std::string document)
       : repository_(repository),
         options_(options),
         cluster_(cluster),
         source_(source),
         document_(std::move(document)) {}
 
-  /// Look what is there, then act; again while others or the store's uncertainty change it.
+  /// Write, look if the name is taken, then act; again while others or the store's uncertainty change it.
   Result<ArchivePushResult> run() {
     for (int round = 1;; ++round) {
       auto done = attempt();
@@ -120,26 +96,35 @@ class Pusher {
   }
 
  private:
-  /// Errors: kAlreadyExists, kOutcomeUnknown, kNotFound if the repository changed since it was looked at.
+  /// A new segment costs one write: only a name that is taken is a reason to read and list. Whoever removes copies of a
+  /// file removes the first one last, so a free name means that there is no copy at all.
+  /// Errors: kAlreadyExists, kOutcomeUnknown, kNotFound if the repository changed meanwhile.
   Result<ArchivePushResult> attempt() {
+    TRY_ASSIGN(const ObjectKey first, wal_key(options_.stanza, cluster_.number, source_.name));
+    auto written = write(first);
+    if (written) return stored(ArchivePushOutcome::kStored, first, written->bytes);
+    if (written.error().code() != Errc::kAlreadyExists) return Error(std::move(written).error());
+    // Taken, and durable: the store says so only of what is.
+    TRY_ASSIGN(const Verdict verdict, compare(first));
+    if (verdict == Verdict::kSame) return stored(ArchivePushOutcome::kAlreadyThere, first, 0);
+    return push_beside_damaged(first);
+  }
+
+  Result<ArchivePushResult> push_beside_damaged(const ObjectKey& first) {
     TRY_ASSIGN(const auto copies, find_wal_copies(repository_, options_.stanza, cluster_.number, source_.name));
     for (const ObjectKey& key : copies) {
-      auto same = holds_same_bytes(key);
-      if (!same && same.error().code() == Errc::kCorrupt) {
-        log_warn("a stored copy is damaged: {}", same.error().message());
-        continue;
-      }
-      if (!same) return Error(std::move(same).error());
-      if (!*same) return different(key);
-      return acknowledge(key);
+      if (key == first) continue;
+      TRY_ASSIGN(const Verdict verdict, compare(key));
+      if (verdict == Verdict::kSame) return acknowledge(key);
     }
     TRY_ASSIGN(const ObjectKey key, free_key(copies));
     TRY_ASSIGN(const ObjectInfo written, write(key));
-    const auto outcome = copies.empty() ? ArchivePushOutcome::kStored : ArchivePushOutcome::kRepaired;
-    if (outcome == ArchivePushOutcome::kRepaired) {
-      log_warn("stored {} again as {}: every earlier copy is damaged", source_.name, key.value);
-    }
-    return ArchivePushResult{outcome, key, source_.content.size(), written.bytes};
+    log_warn("stored {} again as {}: every earlier copy is damaged", source_.name, key.value);
+    return stored(ArchivePushOutcome::kRepaired, key, written.bytes);
+  }
+
+  ArchivePushResult stored(ArchivePushOutcome outcome, const ObjectKey& key, uint64_t bytes) const {
+    return {outcome, key, source_.content.size(), bytes};
   }
 
   Result<ObjectInfo> write(const ObjectKey& key) const {
@@ -147,19 +132,29 @@ class Pusher {
                              options_.threads);
   }
 
-  Result<bool> holds_same_bytes(const ObjectKey& key) const {
-    TRY_ASSIGN_CTX(const StoredFile stored, read_stored_file(repository_, key), "compare with " + key.value);
-    return stored.raw.size() == source_.content.size() &&
-           (stored.raw.empty() || std::memcmp(stored.raw.data(), source_.content.data(), stored.raw.size()) == 0);
+  enum class Verdict : uint8_t { kSame, kDamaged };
+  /// Errors: kInvalid if the copy is good and holds other bytes.
+  Result<Verdict> compare(const ObjectKey& key) const {
+    auto copy = read_stored_file(repository_, key);
+    if (!copy && copy.error().code() == Errc::kCorrupt) {
+      log_warn("a stored copy is damaged: {}", copy.error().message());
+      return Verdict::kDamaged;
+    }
+    if (!copy) return Error(std::move(copy).error()).with_context("compare with " + key.value);
+    const Bytes raw = copy->raw;
+    const bool same = raw.size() == source_.content.size() &&
+                      (raw.empty() || std::memcmp(raw.data(), source_.content.data(), raw.size()) == 0);
+    if (same) return Verdict::kSame;
+    return different(key, raw);
   }
 
   /// The copy is seen, but its writer may have died before it was durable; the store answers kAlreadyExists only when
   /// it is. Should the copy be gone by now, this writes it.
   Result<ArchivePushResult> acknowledge(const ObjectKey& key) const {
     auto written = write(key);
-    if (written) return ArchivePushResult{ArchivePushOutcome::kStored, key, source_.content.size(), written->bytes};
+    if (written) return stored(ArchivePushOutcome::kStored, key, written->bytes);
     if (written.error().code() != Errc::kAlreadyExists) return Error(std::move(written).error());
-    return ArchivePushResult{ArchivePushOutcome::kAlreadyThere, key, source_.content.size(), 0};
+    return stored(ArchivePushOutcome::kAlreadyThere, key, 0);
   }
 
   Result<ObjectKey> free_key(const std::vector<ObjectKey>& copies) const {
@@ -169,9 +164,13 @@ class Pusher {
     }
   }
 
-  Error different(const ObjectKey& key) const {
-    return Error(Errc::kInvalid, fmt::format("'{}' differs from {} in {}, which stays as it is", options_.source_path,
-                                             key.value, repository_.store().describe()))
+  Error different(const ObjectKey& key, Bytes other) const {
+    const std::string where = repository_.store().describe();
+    if (source_.is_history()) {
+      return forked_timeline(source_.timeline(), source_.content, other, options_.stanza, where);
+    }
+    return Error(Errc::kInvalid,
+                 fmt::format("'{}' differs from {} in {}, which stays as it is", source_.path, key.value, where))
         .with_hint(
             fmt::format("two clusters may archive to stanza {}: a copy or a restored cluster of the original needs "
                         "a stanza of its own, or archive_mode=off",
@@ -182,22 +181,137 @@ class Pusher {
   const Repository& repository_;
   const ArchivePushOptions& options_;
   const ClusterRecord& cluster_;
-  const SourceFile& source_;
+  const PushSource& source_;
   const std::string document_;
 };
 
+std::string context_of(const std::string& path) { return "push " + path.substr(path.rfind('/') + 1); }
+
+/// Open the target, push, and tell it of what was given up before.
+Result<ArchivePushResult> push_to(const PushTarget& target, Clock& clock, const ArchivePushOptions& options,
+                                  const PushSource& source, const PushQueueLimit& limit) {
+  TRY_ASSIGN(const PushTarget::Opened opened, target.open());
+  TRY_ASSIGN(const auto pusher, StanzaPusher::open(*opened.repository, clock, options));
+  TRY_ASSIGN(ArchivePushResult result, pusher->push(source));
+  if (!limit.spool_directory.empty()) {
+    const ClusterRecord& cluster = pusher->cluster();
+    const auto carried =
+        DropNotes(limit.spool_directory)
+            .carry_over(target.name, *opened.repository, options.stanza, cluster.number, cluster.wal_segment_bytes);
+    // The segment is stored all the same; the next push tries again.
+    if (!carried) log_warn("tell {} of WAL that was given up: {}", target.name, carried.error().message());
+  }
+  return result;
+}
+
 }  // namespace
 
+Result<std::unique_ptr<StanzaPusher>> StanzaPusher::open(const Repository& repository, Clock& clock,
+                                                         ArchivePushOptions options) {
+  TRY_ASSIGN(const ClusterRecord cluster, current_cluster(repository, options.stanza));
+  return std::unique_ptr<StanzaPusher>(new StanzaPusher(repository, clock, std::move(options), cluster));
+}
+
+Result<ArchivePushResult> StanzaPusher::push(const PushSource& source) {
+  if (!source.is_history()) {
+    TRY_ASSIGN(const auto verdict, forks_.check(source.timeline(), source.directory()));
+    if (verdict == ForkGuard::Verdict::kAbsent) {
+      const std::string name = pg::history_name(source.timeline());
+      TRY_ASSIGN_CTX(const PushSource history, read_push_source(source.directory() + "/" + name), "push " + name);
+      TRY_CTX(store(history), "push " + name);
+    }
+  }
+  return store(source);
+}
+
+Result<ArchivePushResult> StanzaPusher::store(const PushSource& source) {
+  TRY(check_source(source, cluster_, options_, clock_));
+  return Pusher(repository_, options_, cluster_, source, describe_source(source, cluster_, options_, clock_)).run();
+}
+
 Result<ArchivePushResult> archive_push(const Repository& repository, Clock& clock, const ArchivePushOptions& options) {
-  const std::string name = options.source_path.substr(options.source_path.rfind('/') + 1);
-  const std::string context = "push " + name;
-  TRY_ASSIGN_CTX(const SourceFile source, read_source(options.source_path), context);
-  TRY_ASSIGN_CTX(const ClusterRecord cluster, current_cluster(repository, options.stanza), context);
-  TRY_CTX(check_source(source, cluster, options, clock), context);
-  Pusher pusher(repository, options, cluster, source, describe_source(source, cluster, options, clock));
-  auto result = pusher.run();
+  const std::string context = context_of(options.source_path);
+  TRY_ASSIGN_CTX(const PushSource source, read_push_source(options.source_path), context);
+  TRY_ASSIGN_CTX(const auto pusher, StanzaPusher::open(repository, clock, options), context);
+  auto result = pusher->push(source);
   if (!result) return Error(std::move(result).error()).with_context(context);
   return result;
+}
+
+Error join_push_errors(std::vector<Error> errors, size_t target_count) {
+  Error joined = std::move(errors.front());
+  for (size_t i = 1; i < errors.size(); ++i) {
+    std::string message = fmt::format("{}; {}", joined.message(), errors[i].message());
+    Error next(joined.code(), std::move(message));
+    for (const std::string& hint : joined.hints()) next = std::move(next).with_hint(hint);
+    for (const std::string& hint : errors[i].hints()) {
+      const bool known = std::find(joined.hints().begin(), joined.hints().end(), hint) != joined.hints().end();
+      if (!known) next = std::move(next).with_hint(hint);
+    }
+    joined = std::move(next);
+  }
+  if (errors.size() == target_count) return joined;
+  return std::move(joined).with_hint(fmt::format("{} of {} repositories have it; the server keeps it until all have",
+                                                 target_count - errors.size(), target_count));
+}
+
+Result<bool> drop_under_limit(const PushQueueLimit& limit, const std::string& source_path, const std::string& host,
+                              const std::vector<std::string>& waiting, Clock& clock) {
+  if (!limit.queue_bytes_max) return false;
+  const std::string name = source_path.substr(source_path.rfind('/') + 1);
+  const auto parsed = pg::parse_wal_file_name(name);
+  if (!parsed || !std::holds_alternative<pg::WalSegmentName>(*parsed)) return false;
+  TRY_ASSIGN(const FileIdentity file, file_identity(source_path));
+  TRY_ASSIGN_CTX(const ReadyFiles ready, list_ready_files(parent_path(source_path)), "measure the archive queue");
+  const uint64_t queue_bytes = ready.segment_count * file.bytes;
+  if (queue_bytes <= *limit.queue_bytes_max) return false;
+  TRY_CTX(DropNotes(limit.spool_directory)
+              .add({.segment = name,
+                    .time = clock.now(),
+                    .host = host,
+                    .queue_bytes = queue_bytes,
+                    .limit_bytes = *limit.queue_bytes_max,
+                    .waiting = waiting}),
+          "give up " + name);
+  log_warn(
+      "{} is given up and not stored: {} bytes wait in pg_wal, more than archive-push-queue-max ({}); recovery "
+      "cannot go past it until a new backup is made",
+      name, queue_bytes, *limit.queue_bytes_max);
+  return true;
+}
+
+Result<ArchivePushAllResult> archive_push_all(const std::vector<PushTarget>& targets, Clock& clock,
+                                              const ArchivePushOptions& options, const PushQueueLimit& limit) {
+  const std::string context = context_of(options.source_path);
+  std::vector<std::string> names;
+  for (const PushTarget& target : targets) names.push_back(target.name);
+  TRY_ASSIGN_CTX(const bool dropped, drop_under_limit(limit, options.source_path, options.host, names, clock), context);
+  if (dropped) return ArchivePushAllResult{.stored = {}, .dropped = true};
+  TRY_ASSIGN_CTX(const PushSource source, read_push_source(options.source_path), context);
+
+  std::vector<std::optional<Result<ArchivePushResult>>> results(targets.size());
+  TaskGroup group;
+  const auto push_one = [&](size_t i) -> Result<> {
+    results[i] = push_to(targets[i], clock, options, source, limit);
+    return {};  // A failure of one keeps nothing from the others.
+  };
+  for (size_t i = 1; i < targets.size(); ++i) group.spawn([&, i] { return push_one(i); });
+  TRY(push_one(0));
+  TRY_CTX(group.wait(), context);
+
+  ArchivePushAllResult all;
+  std::vector<Error> errors;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    Result<ArchivePushResult>& result = *results[i];
+    if (result) {
+      all.stored.push_back(std::move(*result));
+    } else {
+      Error error = std::move(result).error();
+      errors.push_back(targets.size() > 1 ? std::move(error).with_context(targets[i].name) : std::move(error));
+    }
+  }
+  if (errors.empty()) return all;
+  return join_push_errors(std::move(errors), targets.size()).with_context(context);
 }
 
 }  // namespace pgark
