@@ -87,6 +87,31 @@ Result<std::vector<std::string>> list_wal_segments(const Repository& repository,
   return names;
 }
 
+Result<std::vector<std::string>> list_wal_segments_after(const Repository& repository, const std::string& stanza,
+                                                         unsigned cluster_number, const std::string& name,
+                                                         size_t count_max) {
+  constexpr size_t kPageMax = 1000;
+  const std::string below = wal_prefix(stanza, cluster_number);
+  TRY_ASSIGN(const ObjectKey key, wal_key(stanza, cluster_number, name));
+  std::vector<std::string> names;
+  // A few more than wanted: later generations are listed as well, those of `name` itself first.
+  for (ListRequest request{.prefix = below + name.substr(0, 8) + "/",
+                           .after = key.value,
+                           .limit = std::min(kPageMax, count_max + 8)};
+       names.size() < count_max;) {
+    TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list WAL of stanza " + stanza);
+    for (const ObjectInfo& object : page.objects) {
+      auto found = segment_of_key(std::string_view(object.key.value).substr(below.size()));
+      if (!found || *found <= name || (!names.empty() && names.back() == *found)) continue;
+      if (names.size() == count_max) break;
+      names.push_back(std::move(*found));
+    }
+    if (!page.more || page.objects.empty()) break;
+    request.after = page.objects.back().key.value;
+  }
+  return names;
+}
+
 Result<std::vector<TimelineId>> list_timeline_histories(const Repository& repository, const std::string& stanza,
                                                         unsigned cluster_number) {
   const std::string prefix = wal_prefix(stanza, cluster_number);

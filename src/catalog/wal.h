@@ -24,6 +24,11 @@ Result<std::vector<ObjectKey>> find_wal_copies(const Repository& repository, con
 /// Names of the segments of one timeline (of all timelines if none is given), in order.
 Result<std::vector<std::string>> list_wal_segments(const Repository& repository, const std::string& stanza,
                                                    unsigned cluster_number, std::optional<TimelineId> timeline);
+/// Names of the first segments of a timeline that follow `name` (a segment of it, there or not), in order, at most
+/// `count_max` of them: the store is asked only from there on.
+Result<std::vector<std::string>> list_wal_segments_after(const Repository& repository, const std::string& stanza,
+                                                         unsigned cluster_number, const std::string& name,
+                                                         size_t count_max);
 /// Timelines that have a history file.
 Result<std::vector<TimelineId>> list_timeline_histories(const Repository& repository, const std::string& stanza,
                                                         unsigned cluster_number);

@@ -1,16 +1,175 @@
-// `pgark archive-get %f %p`: the restore_command of a server in recovery.
+// `pgark archive-get %f %p`: the restore_command of a server in recovery. With archive-async, what it asks for next is
+// fetched ahead of it by a process in the background, and this one only moves it into place.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <spawn.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <filesystem>
+#include <map>
+#include <optional>
 
 #include "cli/access.h"
 #include "cli/command.h"
+#include "core/file.h"
+#include "core/local_lock.h"
 #include "core/log.h"
 #include "ops/archive_get.h"
+#include "ops/cluster_files.h"
+#include "ops/prefetch.h"
+#include "ops/wal_hole.h"
+#include "ops/wal_spool.h"
+
+extern char** environ;
 
 namespace pgark {
+namespace {
 
-Result<int> cmd_archive_get(CommandContext& context) {
+/// How long a segment is waited for that is missing while later ones are there.
+constexpr auto kHoleWaitMax = std::chrono::seconds(10);
+/// How long a segment is waited for that the prefetcher is in the middle of, before it is fetched a second time.
+constexpr auto kComingWaitMax = std::chrono::seconds(1);
+constexpr auto kComingPause = std::chrono::milliseconds(2);
+
+/// The repositories to search, each opened once.
+class Repositories {
+ public:
+  explicit Repositories(const CommandContext& context) : context_(context) {
+    for (const unsigned number : context.settings.chosen_repositories()) {
+      sources_.push_back({.name = fmt::format("repo{}", number), .open = [this, number] { return open(number); }});
+    }
+  }
+  std::span<const ArchiveSource> sources() const { return sources_; }
+
+ private:
+  Result<const Repository*> open(unsigned number) {
+    OpenedRepository& opened = opened_[number];
+    if (opened.repository == nullptr) {
+      TRY_ASSIGN(opened.store, context_.open_store(number, false));
+      TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
+    }
+    return opened.repository.get();
+  }
+
+  const CommandContext& context_;
+  std::map<unsigned, OpenedRepository> opened_;
+  std::vector<ArchiveSource> sources_;
+};
+
+/// A segment that a server in recovery asks for, and the spool it may wait in.
+struct Ahead {
+  pg::WalSegment segment;
+  WalSpool spool;
+  uint64_t queue_bytes = 0;
+};
+
+Result<std::optional<Ahead>> find_ahead(const CommandContext& context, const ArchiveGetOptions& options) {
+  const Settings& settings = context.settings;
+  TRY_ASSIGN(const RecoveryKind kind, recovery_kind(options.data_directory));
+  if (kind == RecoveryKind::kNone) return std::optional<Ahead>();  // pg_rewind, or a person: who knows what is next.
+  TRY_ASSIGN(const ClusterFiles files, read_cluster_files(options.data_directory, context.clock));
+  const ClusterRecord cluster = cluster_record(files, Timestamp{});
+  const auto segment = pg::parse_segment_name(options.name, cluster.wal_segment_bytes);
+  if (!segment) return std::optional<Ahead>();  // A history, or a name to be refused.
+  TRY_ASSIGN(WalSpool spool,
+             WalSpool::locate(settings.text("spool-path"), options.stanza, options.data_directory, cluster));
+  return std::optional(
+      Ahead{.segment = *segment, .spool = std::move(spool), .queue_bytes = settings.bytes("archive-get-queue-max")});
+}
+
+bool prefetcher_runs(const Settings& settings, const WalSpool& spool) {
+  const auto holder =
+      read_lock_holder(lock_file_path(settings.text("lock-path"), settings.stanza(), spool.lock_name()));
+  return holder && holder->has_value();
+}
+
+/// Whether the segment was waiting in the spool, and is now in its place.
+Result<bool> take_from_spool(const CommandContext& context, const Ahead& ahead, const std::string& destination) {
+  const auto deadline = context.clock.steady() + kComingWaitMax;
+  for (;;) {
+    const bool coming = ahead.spool.is_coming(ahead.segment);
+    TRY_ASSIGN(const bool taken, ahead.spool.take(ahead.segment, destination));
+    if (taken) return true;
+    if (!coming || context.clock.steady() >= deadline || !prefetcher_runs(context.settings, ahead.spool)) return false;
+    TRY(context.cancel.check());
+    context.clock.sleep_for(kComingPause);
+  }
+}
+
+/// The words this process was started with.
+Result<std::vector<std::string>> own_command_line() {
+  TRY_ASSIGN(const std::string raw, read_file("/proc/self/cmdline", 1u << 20));
+  std::vector<std::string> words;
+  for (size_t at = 0; at < raw.size();) {
+    const size_t end = std::min(raw.find('\0', at), raw.size());
+    words.push_back(raw.substr(at, end - at));
+    at = end + 1;
+  }
+  return words;
+}
+
+/// Start this program once more, with the same arguments and --prefetch, on its own.
+Result<> start_prefetcher(const std::string& program) {
+  TRY_ASSIGN(std::vector<std::string> words, own_command_line());
+  words.emplace_back("--prefetch");
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_init(&files);
+  posix_spawnattr_init(&attributes);
+  // Nothing of the server's stays open in it: the end of its log's pipe would never come.
+  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  pid_t pid = 0;
+  const int failed = ::posix_spawn(&pid, program.c_str(), &files, &attributes, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&attributes);
+  if (failed != 0) return errno_error(failed, "start '" + program + "'");
+  log_debug("started prefetcher {}", pid);
+  return {};
+}
+
+/// Now that a segment was delivered: clear the spool of what is behind it, and see to it that it is filled.
+Result<> keep_ahead(const CommandContext& context, const Ahead& ahead, bool from_spool) {
+  TRY_ASSIGN(const uint64_t waiting, ahead.spool.trim(ahead.segment, !from_spool, ahead.queue_bytes));
+  if (ahead.queue_bytes < ahead.spool.cluster().wal_segment_bytes) return {};  // Not even one fits.
+  const bool running = prefetcher_runs(context.settings, ahead.spool);
+  if (running && !from_spool) ahead.spool.note_wanted(ahead.segment);
+  if (running || waiting > ahead.queue_bytes / 2) return {};
+  TRY(ahead.spool.create());
+  return start_prefetcher(context.program);
+}
+
+Result<int> run_prefetcher(CommandContext& context, const ArchiveGetOptions& options) {
+  TRY_ASSIGN(const auto ahead, find_ahead(context, options));
+  if (!ahead) return kExitOk;
+  const Settings& settings = context.settings;
+  auto lock = LocalLock::acquire(settings.text("lock-path"), options.stanza, ahead->spool.lock_name(),
+                                 {.command = "archive-get prefetch", .label = {}, .host = {}});
+  if (!lock) {
+    log_debug("{}", lock.error().message());
+    return kExitOk;
+  }
+  Repositories repositories(context);
+  TRY_ASSIGN(const PrefetchReport report,
+             prefetch_wal(repositories.sources(), ahead->spool, context.clock, context.cancel,
+                          {.stanza = options.stanza,
+                           .wanted = ahead->segment,
+                           .queue_bytes = ahead->queue_bytes,
+                           .threads = options.threads}));
+  log_info("prefetched {} segments after {}", report.segment_count, options.name);
+  return kExitOk;
+}
+
+Result<ArchiveGetOptions> options_of(const CommandContext& context) {
   const Settings& settings = context.settings;
   std::error_code error;
   // PostgreSQL runs the command in the data directory, and %p is relative to it.
@@ -22,15 +181,40 @@ Result<int> cmd_archive_get(CommandContext& context) {
   options.destination = here / settings.arguments()[1];
   const bool in_data_directory = std::filesystem::exists(here / "global/pg_control", error);
   options.data_directory = in_data_directory ? here.string() : settings.text("pg1-path");
-
   options.threads = static_cast<unsigned>(settings.integer("process-max"));
-  TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
-  TRY_ASSIGN(const auto outcome, archive_get(*opened.repository, context.clock, options));
-  if (outcome == ArchiveGetOutcome::kAbsent) {
-    log_info("{} is not in the archive", options.name);
-    return kExitNegative;
+  options.hole_wait = std::min<std::chrono::milliseconds>(settings.duration("archive-timeout"), kHoleWaitMax);
+  options.cancel = &context.cancel;
+  return options;
+}
+
+/// Whatever goes wrong with the spool is told and passed over: the repository is there.
+template <typename T>
+T or_else(Result<T> result, T otherwise) {
+  if (result) return std::move(*result);
+  log_warn("prefetch: {}", result.error().message());
+  return otherwise;
+}
+
+}  // namespace
+
+Result<int> cmd_archive_get(CommandContext& context) {
+  TRY_ASSIGN(const ArchiveGetOptions options, options_of(context));
+  if (context.settings.boolean("prefetch")) return run_prefetcher(context, options);
+  const bool async = context.settings.boolean("archive-async");
+  const auto ahead = async ? or_else(find_ahead(context, options), std::optional<Ahead>()) : std::nullopt;
+  const bool taken = ahead && or_else(take_from_spool(context, *ahead, options.destination), false);
+  if (!taken) {
+    Repositories repositories(context);
+    TRY_ASSIGN(const auto outcome, archive_get(repositories.sources(), context.clock, options));
+    if (outcome == ArchiveGetOutcome::kAbsent) {
+      log_info("{} is not in the archive", options.name);
+      return kExitNegative;
+    }
   }
-  log_info("fetched {}", options.name);
+  log_info("fetched {}{}", options.name, taken ? " ahead of time" : "");
+  if (ahead) {
+    if (const auto kept = keep_ahead(context, *ahead, taken); !kept) log_warn("prefetch: {}", kept.error().message());
+  }
   return kExitOk;
 }
 

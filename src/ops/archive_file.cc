@@ -14,24 +14,14 @@ namespace {
 /// Longest text file PostgreSQL archives: a history grows by a line a promotion.
 constexpr size_t kTextBytesMax = 4u << 20;
 
-Result<> check_wal(const pg::WalSegmentName& name, Bytes content, const ClusterRecord& cluster) {
-  TRY_ASSIGN(const pg::WalSegment segment, pg::parse_segment_name(name.text(), cluster.wal_segment_bytes));
-  if (content.size() != cluster.wal_segment_bytes) {
-    return Error(Errc::kCorrupt, fmt::format("it has {} bytes, a WAL segment of this cluster has {}", content.size(),
-                                             cluster.wal_segment_bytes));
-  }
-  return pg::check_segment(content, {.segment = segment,
-                                     .segment_bytes = cluster.wal_segment_bytes,
-                                     .system_id = cluster.system_identifier,
-                                     .major = pg::PgMajor{cluster.pg_major}});
-}
-
 struct Checker {
   Bytes content;
   const ClusterRecord& cluster;
 
-  Result<> operator()(const pg::WalSegmentName& name) const { return check_wal(name, content, cluster); }
-  Result<> operator()(const pg::WalPartialName& name) const { return check_wal(name.segment, content, cluster); }
+  Result<> operator()(const pg::WalSegmentName& name) const { return check_archive_segment(name, content, content.size(), cluster);
+  }
+  Result<> operator()(const pg::WalPartialName& name) const { return check_archive_segment(name.segment, content, content.size(), cluster);
+  }
   Result<> operator()(const pg::WalHistoryName& name) const {
     TRY(check_text());
     TRY(pg::parse_timeline_history(name.timeline, as_text(content)));
@@ -62,6 +52,19 @@ bool all_zero(Bytes bytes) {
 }
 
 }  // namespace
+
+Result<> check_archive_segment(const pg::WalSegmentName& name, Bytes head, uint64_t size_bytes,
+                               const ClusterRecord& cluster) {
+  TRY_ASSIGN(const pg::WalSegment segment, pg::parse_segment_name(name.text(), cluster.wal_segment_bytes));
+  if (size_bytes != cluster.wal_segment_bytes) {
+    return Error(Errc::kCorrupt, fmt::format("it has {} bytes, a WAL segment of this cluster has {}", size_bytes,
+                                             cluster.wal_segment_bytes));
+  }
+  return pg::check_segment(head, {.segment = segment,
+                                  .segment_bytes = cluster.wal_segment_bytes,
+                                  .system_id = cluster.system_identifier,
+                                  .major = pg::PgMajor{cluster.pg_major}});
+}
 
 Result<> check_archive_file(const pg::WalFileName& name, Bytes content, const ClusterRecord& cluster) {
   return std::visit(Checker{content, cluster}, name);

@@ -143,6 +143,7 @@ class SampleCluster {
 /// A server of PostgreSQL 15 that answers what run_backup() asks. Start is in segment 2, stop at its end.
 class ScriptedServer final : public PgSession {
  public:
+  using PgRows = pgark::PgRows;  // Not that of pg_connection.h.
   using Answer = std::function<Result<PgRows>()>;
 
   explicit ScriptedServer(const SampleCluster& cluster) {

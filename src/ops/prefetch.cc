@@ -1,0 +1,240 @@
+#include "ops/prefetch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "catalog/wal.h"
+#include "core/log.h"
+#include "core/thread_annotations.h"
+#include "ops/wal_fetch.h"
+#include "ops/wal_hole.h"
+#include "pipe/task_group.h"
+
+namespace pgark {
+namespace {
+
+constexpr auto kRoomPause = std::chrono::milliseconds(10);
+/// Segments of a timeline that one run looks ahead for: one page of most stores.
+constexpr size_t kAheadMax = 500;
+
+/// A segment to fetch and the repository that has it.
+struct Planned {
+  pg::WalSegment segment;
+  const Repository* repository = nullptr;
+  ClusterRecord cluster;
+};
+
+/// The newest span of a history that had begun at a segment, which the server tries first, then the older ones.
+std::vector<TimelineId> timelines_at(const pg::TimelineHistory& history, uint64_t number, TimelineId oldest,
+                                     uint32_t segment_bytes) {
+  std::vector<TimelineId> timelines;
+  const auto spans = history.spans();
+  for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
+    if (span->timeline < oldest) break;
+    if (pg::segment_at(span->timeline, span->begin, segment_bytes).number <= number)
+      timelines.push_back(span->timeline);
+  }
+  return timelines;
+}
+
+/// What one repository has for recovery after `wanted`, in order.
+Result<std::vector<Planned>> plan_of(const ArchiveSource& source, const ClusterRecord& asking,
+                                     const PrefetchOptions& options) {
+  TRY_ASSIGN(const Repository* repository, source.open());
+  TRY_ASSIGN(const auto records, list_clusters(*repository, options.stanza));
+  const auto cluster = std::find_if(records.rbegin(), records.rend(), [&](const ClusterRecord& record) {
+    return record.system_identifier == asking.system_identifier && record.pg_major == asking.pg_major;
+  });
+  if (cluster == records.rend()) return Error(Errc::kNotFound, "stanza does not have the cluster that asks");
+  TRY_ASSIGN(const auto histories, read_timeline_histories(*repository, options.stanza, *cluster));
+  const uint32_t segment_bytes = cluster->wal_segment_bytes;
+  const pg::TimelineHistory history = guess_history(histories, options.wanted, segment_bytes);
+  std::vector<std::string> listed;
+  for (const pg::TimelineSpan& span : history.spans()) {
+    if (span.timeline < options.wanted.timeline) continue;
+    const std::string after = pg::segment_name({span.timeline, options.wanted.number}, segment_bytes);
+    TRY_ASSIGN(const auto names,
+               list_wal_segments_after(*repository, options.stanza, cluster->number, after, kAheadMax));
+    listed.insert(listed.end(), names.begin(), names.end());
+  }
+  std::vector<Planned> plan;
+  for (const pg::WalSegment& segment : plan_prefetch(history, options.wanted, listed, segment_bytes)) {
+    plan.push_back({segment, repository, *cluster});
+  }
+  return plan;
+}
+
+class Prefetcher {
+ public:
+  Prefetcher(const WalSpool& spool, Clock& clock, const CancelToken& cancel, const PrefetchOptions& options,
+             std::vector<Planned> plan)
+      : spool_(spool), clock_(clock), cancel_(cancel), options_(options), plan_(std::move(plan)) {}
+
+  Result<PrefetchReport> run() {
+    TaskGroup group(&cancel_);
+    const size_t workers = std::min<size_t>(options_.threads, plan_.size());
+    for (size_t i = 0; i < workers; ++i) group.spawn([&] { return work(group.cancel()); });
+    const auto ended = group.wait();
+    if (!ended && ended.error().code() != Errc::kCancelled) return Error(ended.error());
+    MutexLock lock(mu_);
+    return report_;
+  }
+
+ private:
+  Result<> work(const CancelToken& cancel) {
+    for (;;) {
+      TRY_ASSIGN(const Planned* next, take_next(cancel));
+      if (next == nullptr) return {};
+      const auto fetched = fetch(*next);
+      MutexLock lock(mu_);
+      --in_flight_;
+      if (fetched) {
+        ++report_.segment_count;
+        report_.bytes += next->cluster.wal_segment_bytes;
+        continue;
+      }
+      note_failure(next->segment, fetched.error());
+    }
+  }
+
+  /// The next segment to fetch, once there is room for it; null when the work is done.
+  Result<const Planned*> take_next(const CancelToken& cancel) {
+    for (auto full_since = clock_.steady();;) {
+      TRY(cancel.check());
+      {
+        MutexLock lock(mu_);
+        TRY_ASSIGN(const bool room, has_room(full_since));
+        skip_passed();
+        if (done_ || next_ == plan_.size()) return nullptr;
+        if (room) {
+          ++in_flight_;
+          return &plan_[next_++];
+        }
+        if (clock_.steady() - full_since > options_.patience) return nullptr;
+      }
+      clock_.sleep_for(kRoomPause);
+    }
+  }
+
+  /// Whether one more fits. What waits was taken, or trimmed: patience begins anew.
+  Result<bool> has_room(std::chrono::steady_clock::time_point& full_since) REQUIRES(mu_) {
+    TRY_ASSIGN(const auto waiting, spool_.list());
+    uint64_t bytes = 0;
+    for (const WalSpool::Segment& segment : waiting) bytes += segment.bytes;
+    if (waiting.size() != waiting_count_) full_since = clock_.steady();
+    waiting_count_ = waiting.size();
+    return bytes + (in_flight_ + 1) * uint64_t{spool_.cluster().wal_segment_bytes} <= options_.queue_bytes;
+  }
+
+  /// Leave out what recovery has fetched itself; end if it went elsewhere.
+  void skip_passed() REQUIRES(mu_) {
+    const auto wanted = spool_.noted_wanted();
+    if (!wanted || plan_.empty()) return;
+    const uint64_t reached = next_ < plan_.size() ? plan_[next_].segment.number : plan_.back().segment.number + 1;
+    if (wanted->number + 1 < plan_.front().segment.number || wanted->number > reached + options_.threads) done_ = true;
+    while (next_ < plan_.size() && plan_[next_].segment.number <= wanted->number) ++next_;
+  }
+
+  Result<> fetch(const Planned& planned) const {
+    if (spool_.holds(planned.segment)) return {};
+    const std::string name = pg::segment_name(planned.segment, planned.cluster.wal_segment_bytes);
+    TRY_ASSIGN(const auto parsed, pg::parse_wal_file_name(name));
+    TRY_ASSIGN(const ObjectKey key, wal_key(options_.stanza, planned.cluster.number, name));
+    TRY_ASSIGN(TemporaryFile file, spool_.begin(planned.segment));
+    TRY_ASSIGN(const FetchedWal wal, fetch_wal_file(*planned.repository, key, parsed, planned.cluster, 1, file.file()));
+    // Whether recovery may end there is for archive-get to find out.
+    if (!wal.end_reason.empty()) return Error(Errc::kCorrupt, "WAL ends early in it: " + wal.end_reason);
+    return spool_.finish(std::move(file), planned.segment);
+  }
+
+  void note_failure(const pg::WalSegment& segment, const Error& error) REQUIRES(mu_) {
+    const std::string name = pg::segment_name(segment, spool_.cluster().wal_segment_bytes);
+    if (error.code() == Errc::kNoSpace) {
+      if (!done_ && spool_.mark_full()) {
+        log_warn("prefetch no more than there is room for in '{}': {}", spool_.path(), error.message());
+      }
+    } else {
+      log_detail("leave {} to archive-get: {}", name, error.message());
+    }
+    // A damaged segment is one segment; anything else will be in the way of the next one too.
+    if (error.code() != Errc::kCorrupt && error.code() != Errc::kInvalid) done_ = true;
+  }
+
+  const WalSpool& spool_;
+  Clock& clock_;
+  const CancelToken& cancel_;
+  const PrefetchOptions& options_;
+  const std::vector<Planned> plan_;
+  Mutex mu_;
+  size_t next_ GUARDED_BY(mu_) = 0;
+  uint64_t in_flight_ GUARDED_BY(mu_) = 0;
+  size_t waiting_count_ GUARDED_BY(mu_) = 0;
+  bool done_ GUARDED_BY(mu_) = false;
+  PrefetchReport report_ GUARDED_BY(mu_);
+};
+
+}  // namespace
+
+pg::TimelineHistory guess_history(const std::vector<pg::TimelineHistory>& histories, const pg::WalSegment& wanted,
+                                  uint32_t segment_bytes) {
+  const pg::TimelineHistory* best = nullptr;
+  for (const pg::TimelineHistory& history : histories) {
+    if (!history.contains(wanted.timeline)) continue;
+    const auto end = history.end_of(wanted.timeline);
+    // Where a history left the timeline within the segment, recovery along it reads the child's.
+    if (end && pg::segment_at(wanted.timeline, *end, segment_bytes).number <= wanted.number) continue;
+    if (best == nullptr || history.timeline() > best->timeline()) best = &history;
+  }
+  return best != nullptr ? *best : pg::TimelineHistory(wanted.timeline);
+}
+
+std::vector<pg::WalSegment> plan_prefetch(const pg::TimelineHistory& history, const pg::WalSegment& wanted,
+                                          const std::vector<std::string>& listed, uint32_t segment_bytes) {
+  const std::set<std::string> names(listed.begin(), listed.end());
+  std::vector<pg::WalSegment> plan;
+  TimelineId oldest = wanted.timeline;
+  for (uint64_t number = wanted.number + 1;; ++number) {
+    std::optional<pg::WalSegment> found;
+    for (const TimelineId timeline : timelines_at(history, number, oldest, segment_bytes)) {
+      const pg::WalSegment segment{timeline, number};
+      if (!names.contains(pg::segment_name(segment, segment_bytes))) continue;
+      found = segment;
+      break;
+    }
+    if (!found) return plan;
+    oldest = found->timeline;  // Recovery does not go back to a parent.
+    plan.push_back(*found);
+  }
+}
+
+Result<PrefetchReport> prefetch_wal(std::span<const ArchiveSource> sources, const WalSpool& spool, Clock& clock,
+                                    const CancelToken& cancel, const PrefetchOptions& options) {
+  if (options.queue_bytes < spool.cluster().wal_segment_bytes) return PrefetchReport{};
+  TRY_CTX(spool.prepare(), "prefetch WAL");
+  // For each number the first repository that has it.
+  std::map<uint64_t, Planned> chosen;
+  std::optional<Error> failure;
+  bool searched = false;
+  for (const ArchiveSource& source : sources) {
+    auto plan = plan_of(source, spool.cluster(), options);
+    searched = searched || plan.has_value();
+    if (!plan) {
+      log_detail("prefetch nothing from {}: {}", source.name, plan.error().message());
+      if (!failure) failure = std::move(plan).error();
+      continue;
+    }
+    for (Planned& planned : *plan) chosen.emplace(planned.segment.number, std::move(planned));
+  }
+  if (!searched) return failure ? Result<PrefetchReport>(std::move(*failure)) : PrefetchReport{};
+  std::vector<Planned> plan;
+  for (auto& [number, planned] : chosen) plan.push_back(std::move(planned));
+  TRY_ASSIGN(const PrefetchReport report, Prefetcher(spool, clock, cancel, options, std::move(plan)).run());
+  if (report.segment_count > 0) spool.unmark_full();
+  return report;
+}
+
+}  // namespace pgark
