@@ -233,6 +233,7 @@ class Surveyor {
     coverage.current = request_.current;
     if (!coverage.current && !coverage.timelines.empty()) coverage.current = coverage.timelines.back().timeline;
     coverage.index_reads = segments_.reads();
+    coverage.given_up = request_.given_up;
     return coverage;
   }
 

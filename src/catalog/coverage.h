@@ -88,9 +88,17 @@ struct TimelineCoverage {
   std::vector<BrokenBackup> broken_backups;
 };
 
+/// A stretch of WAL that was given up on purpose.
+struct GivenUpWal {
+  pg::WalSegment first;
+  pg::WalSegment last;  // Of the same timeline.
+  std::string reason;
+};
+
 /// Timelines by id: a parent comes before its children.
 struct WalCoverage {
   std::vector<TimelineCoverage> timelines;
+  std::vector<GivenUpWal> given_up;   // As in the request; what of it lacks is in the gaps.
   std::optional<TimelineId> current;  // The one the cluster is on, as far as known.
   size_t index_reads = 0;
 
@@ -98,13 +106,6 @@ struct WalCoverage {
   const TimelineCoverage* current_timeline() const { return current ? find(*current) : nullptr; }
   /// The cluster goes on behind a gap, and no backup lies behind it.
   bool needs_backup() const;
-};
-
-/// A stretch of WAL that was given up on purpose.
-struct GivenUpWal {
-  pg::WalSegment first;
-  pg::WalSegment last;  // Of the same timeline.
-  std::string reason;
 };
 
 struct CoverageRequest {

@@ -108,6 +108,17 @@ ordered_json timelines_json(const WalCoverage& coverage) {
   return list;
 }
 
+ordered_json given_up_json(const InfoCluster& cluster) {
+  ordered_json list = ordered_json::array();
+  for (const GivenUpWal& one : cluster.coverage.given_up) {
+    list.push_back({{"timeline", one.first.timeline.value},
+                    {"min", pg::segment_name(one.first, cluster.record.wal_segment_bytes)},
+                    {"max", pg::segment_name(one.last, cluster.record.wal_segment_bytes)},
+                    {"reason", one.reason}});
+  }
+  return list;
+}
+
 ordered_json cluster_json(const InfoCluster& cluster) {
   ordered_json wal = ordered_json::array();
   for (const WalRange& range : cluster.wal) {
@@ -129,6 +140,7 @@ ordered_json cluster_json(const InfoCluster& cluster) {
       {"gaps", gaps},
       {"current_timeline", cluster.coverage.current ? ordered_json(cluster.coverage.current->value) : ordered_json()},
       {"needs_backup", cluster.coverage.needs_backup()},
+      {"given_up", given_up_json(cluster)},
       {"timelines", timelines_json(cluster.coverage)}};
 }
 
@@ -218,7 +230,7 @@ std::string gap_text(const CoverageGap& gap) {
   if (gap.since) {
     text += fmt::format("; the last {} before: {}", gap.since_is_commit ? "commit" : "segment", moment(*gap.since));
   }
-  if (!gap.dropped.empty()) text += "; given up: " + gap.dropped;
+  if (!gap.dropped.empty()) text += "; given up " + gap.dropped;
   return text + "\n";
 }
 

@@ -105,7 +105,11 @@ void add_broken(CheckState& state, const CheckedRepository& one, const BrokenRan
                               range.backup_after);
   }
   finding.what = fmt::format("recovery is broken from {}{}: {}", from, until, describe_gaps(range.gaps));
-  if (finding.code == "wal_dropped") finding.what += "; given up by archive-push-queue-max";
+  for (const CoverageGap& gap : range.gaps) {
+    if (gap.dropped.empty()) continue;
+    finding.what += "; given up " + gap.dropped;
+    break;
+  }
   const Found found = look_in_pg_wal(state, range.gaps, one.cluster->wal_segment_bytes);
   if (found.count > 0) {
     finding.mend = fmt::format("run '{}' soon: {} of them {} still in '{}'", heal_command(state), found.count,

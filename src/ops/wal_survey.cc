@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "catalog/target.h"
+#include "catalog/wal_dropped.h"
 #include "repo/stored_file.h"
 
 namespace pgark {
@@ -23,6 +24,22 @@ Result<std::optional<Timestamp>> stored_at(const Repository& repository, const s
   }
   TRY_ASSIGN(const auto info, repository.store().stat(copies.back()));
   return info ? std::optional(info->modified) : std::nullopt;
+}
+
+Result<std::vector<GivenUpWal>> read_given_up(const Repository& repository, const std::string& stanza,
+                                              const RepositoryWal& wal) {
+  std::vector<GivenUpWal> all;
+  TRY_ASSIGN(const auto records, list_dropped_wal(repository, stanza, wal.cluster().number));
+  for (const DroppedWal& record : records) {
+    const auto first = pg::parse_segment_name(record.first, wal.segment_bytes());
+    const auto last = pg::parse_segment_name(record.last, wal.segment_bytes());
+    if (!first || !last || first->timeline != last->timeline) continue;
+    all.push_back({*first, *last,
+                   fmt::format("at {} on {}, when {} bytes waited and archive-push-queue-max was {}",
+                               format_timestamp_utc(record.time), record.host.empty() ? "an unknown host" : record.host,
+                               record.queue_bytes, record.limit_bytes)});
+  }
+  return all;
 }
 
 }  // namespace
@@ -62,6 +79,7 @@ Result<WalCoverage> survey_wal(const Repository& repository, const std::string& 
   for (const ListedBackup& backup : backups) {
     if (backup.meta && backup.meta->cluster_number == cluster) request.backups.push_back(*backup.meta);
   }
+  TRY_ASSIGN(request.given_up, read_given_up(repository, stanza, wal));
   TRY_ASSIGN(request.partials, list_partial_segments(repository, stanza, cluster));
   request.stored_at = [&](const pg::WalSegment& segment) {
     return stored_at(repository, stanza, cluster, pg::segment_name(segment, wal.segment_bytes()));
