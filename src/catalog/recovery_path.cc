@@ -57,15 +57,15 @@ std::optional<pg::WalSegment> RecoveryPath::missing_of(uint64_t first, uint64_t 
   return std::nullopt;
 }
 
-std::optional<WalGap> RecoveryPath::gap_behind(const PathRun& run) const {
+std::optional<PathGap> RecoveryPath::gap_behind(const PathRun& run) const {
   if (is_last(run)) return std::nullopt;
   const uint64_t first = segments_[run.last].number + (run.cut ? 0 : 1);
   const uint64_t count = segments_[run.last + 1].number - first;
   const std::string name = pg::segment_name(named(first), segment_bytes_);
-  if (count == 1) return WalGap{{}, fmt::format("WAL segment {} is not in the repository", name)};
-  return WalGap{{},
-                fmt::format("WAL segments {} to {} ({}) are not in the repository", name,
-                            pg::segment_name(named(first + count - 1), segment_bytes_), count)};
+  if (count == 1) return PathGap{{}, fmt::format("WAL segment {} is not in the repository", name)};
+  return PathGap{{},
+                 fmt::format("WAL segments {} to {} ({}) are not in the repository", name,
+                             pg::segment_name(named(first + count - 1), segment_bytes_), count)};
 }
 
 PathWalk::PathWalk(WalCatalog& wal, const RecoveryPath& path, const PathRun& run, size_t first, Lsn from)
@@ -82,8 +82,8 @@ PathWalk::PathWalk(WalCatalog& wal, const RecoveryPath& path, const PathRun& run
 
 void PathWalk::note_damage(const pg::WalSegment& segment, std::string_view why) {
   ended_ = true;
-  gap_ = WalGap{end_,
-                fmt::format("WAL segment {} is damaged: {}", pg::segment_name(segment, path_->segment_bytes()), why)};
+  gap_ = PathGap{end_,
+                 fmt::format("WAL segment {} is damaged: {}", pg::segment_name(segment, path_->segment_bytes()), why)};
 }
 
 Result<bool> PathWalk::next() {

@@ -13,7 +13,7 @@
 namespace pgark {
 
 /// Why WAL ends although there is more behind it.
-struct WalGap {
+struct PathGap {
   Lsn begin;         // End of the WAL before it.
   std::string what;  // "WAL segments X to Y (3) are not in the repository", "WAL segment X is damaged: ...".
 };
@@ -47,7 +47,7 @@ class RecoveryPath {
   /// First of the segments `first` to `last` that is missing, under the name it should have.
   std::optional<pg::WalSegment> missing_of(uint64_t first, uint64_t last) const;
   /// The hole behind `run`; none behind the last one. Where it begins is not known from the listing alone.
-  std::optional<WalGap> gap_behind(const PathRun& run) const;
+  std::optional<PathGap> gap_behind(const PathRun& run) const;
 
  private:
   pg::WalSegment named(uint64_t number) const;  // Of the timeline that wrote it.
@@ -81,7 +81,7 @@ class PathWalk {
   /// End of the WAL walked over so far.
   Lsn end() const { return end_; }
   /// Once next() said false: why WAL ends here; none if there is no more.
-  const std::optional<WalGap>& gap() const { return gap_; }
+  const std::optional<PathGap>& gap() const { return gap_; }
 
  private:
   void note_damage(const pg::WalSegment& segment, std::string_view why);
@@ -96,7 +96,7 @@ class PathWalk {
   pg::WalIndex index_;
   Lsn end_;
   bool ended_ = false;
-  std::optional<WalGap> gap_;
+  std::optional<PathGap> gap_;
 };
 
 /// The last commit of segments `first` to `last` of a run, looked for from behind; `from` as in PathWalk.

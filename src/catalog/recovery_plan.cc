@@ -66,7 +66,7 @@ class Planner {
   bool serves_time(Timestamp time) const { return target_.exclusive ? time < target_.time : time <= target_.time; }
   void note(std::string text) { notes_.push_back(std::move(text)); }
 
-  Error gap_error(const Candidate& from, const WalGap& gap, const std::optional<pg::WalCommit>& last);
+  Error gap_error(const Candidate& from, const PathGap& gap, const std::optional<pg::WalCommit>& last);
   Error before_reach();
   Error not_found(std::string_view what, std::string_view hint,
                   const std::function<Result<bool>(const pg::WalIndex&)>& holds);
@@ -139,14 +139,18 @@ RecoveryPlan Planner::finish(const Candidate& from, const Found& found) {
   plan.last_commit = found.last_commit;
   plan.next_commit = found.next_commit;
   plan.path = path_of(from, found, goes_on);
-  if (from.usable() && found.end.bytes != 0) plan.wal = wal_of(from, std::max(found.read_to, found.end));
+  if (from.usable() && found.end.bytes != 0) {
+    plan.wal = wal_of(from, std::max(found.read_to, found.end));
+    const size_t to_the_end = from.run->last - from.path->index_of(*from.run, from.first_number) + 1;
+    plan.gap_follows = !from.path->is_last(*from.run) && plan.wal_segment_count() == to_the_end;
+  }
   plan.notes = std::move(notes_);
   return plan;
 }
 
 // -- Refusals.
 
-Error Planner::gap_error(const Candidate& from, const WalGap& gap, const std::optional<pg::WalCommit>& last) {
+Error Planner::gap_error(const Candidate& from, const PathGap& gap, const std::optional<pg::WalCommit>& last) {
   std::string reached = fmt::format("from backup {} recovery ends at {}", from.backup->label, to_string(gap.begin));
   if (last) reached += ", after " + describe_commit(*last);
   // What is known of the other side.

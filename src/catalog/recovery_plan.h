@@ -35,7 +35,8 @@ struct RecoveryPlan {
                                        // what is archived meanwhile.
   std::vector<PlannedWal> wal;         // In the order it is read; all of it is in the repository.
   uint32_t wal_segment_bytes = 0;
-  RestoreTarget target;  // As asked.
+  bool gap_follows = false;  // The segment right behind that is missing, though later ones are there.
+  RestoreTarget target;      // As asked.
 
   // What the server is told. kDefault, kImmediate, kLsn with `stop`, kStandby, kPreserve or kNone.
   TargetKind server_target = TargetKind::kDefault;

@@ -296,7 +296,10 @@ TEST_F(PlanWithGap, AnOlderBackupDoesNotHelp) {
 
 TEST_F(PlanWithGap, TargetsBeforeItAreReached) {
   EXPECT_EQ(planned(to_time(minute(4))).stop, (RecoveryStop{at(5, kSegment / 2), false}));
+  EXPECT_FALSE(planned(to_time(minute(3))).gap_follows);
   EXPECT_EQ(planned(to_xid(5)).stop, (RecoveryStop{at(5, kSegment / 2), true}));
+  EXPECT_TRUE(planned(to_xid(5)).gap_follows) << "a server that reads ahead must not ask for it";
+  EXPECT_FALSE(planned(to_xid(4)).gap_follows);
   EXPECT_THAT(refused(to_time(minute(5)), Errc::kNotFound), HasSubstr("(2) are not"))
       << "commits later than that, but not later than the target, may be missing";
   EXPECT_THAT(refused(to_xid(9), Errc::kNotFound), HasSubstr("which no backup reaches"));

@@ -14,6 +14,7 @@ namespace {
 
 // Clocks of two machines may differ by this much before a target is called future.
 constexpr std::chrono::seconds kClockSkewMax{60};
+constexpr std::string_view kPrefetchSetting = "recovery_prefetch";
 
 Result<std::vector<BackupMeta>> readable_backups(const Repository& repository, const std::string& stanza,
                                                  const RestoreRequest& request) {
@@ -122,6 +123,12 @@ Result<pg::RecoveryFiles> recovery_files_of(const RestoreRequest& request, const
   settings.restore_command = request.restore_command;
   settings.archive_mode_off = request.archive_mode_off;
   settings.options = request.recovery_options;
+  // From 15 on a server reads WAL ahead of what it replays, asks for the missing segment before it has come to the
+  // target, and stops because archive-get tells it that something is wrong.
+  const bool ends = plan.server_target == TargetKind::kLsn || plan.server_target == TargetKind::kImmediate;
+  const bool given = std::ranges::any_of(settings.options, [](const auto& o) { return o.first == kPrefetchSetting; });
+  if (ends && plan.gap_follows && plan.backup.pg_major >= 15 && !given)
+    settings.options.emplace_back(kPrefetchSetting, "off");
   return pg::render_recovery_settings(settings, pg::PgMajor{plan.backup.pg_major});
 }
 
