@@ -387,7 +387,8 @@ class SettingsResolver {
       return Error(Errc::kInvalid, fmt::format("--target is not valid with --type={}", type))
           .with_hint("use --type=time, xid, lsn or name");
     }
-    if (settings_.given("target-action") && !needs_target && type != "immediate") {
+    const bool stops = needs_target || type == "immediate" || settings_.given("before-xid");
+    if (settings_.given("target-action") && !stops) {
       return Error(Errc::kInvalid, fmt::format("--target-action is not valid with --type={}", type))
           .with_hint("use --type=immediate, time, xid, lsn or name");
     }

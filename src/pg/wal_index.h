@@ -70,7 +70,7 @@ struct WalMinute {
 
 /// Something a person looks for when data is gone.
 enum class WalEventKind : uint8_t {
-  kCreate = 1,          // A relation file was created.
+  kCreate = 1,          // A relation file was created; `count` is its length as its own transaction wrote it, here.
   kDrop = 2,            // The commit removed the file: DROP, or TRUNCATE and rewrites, which create a new one before.
   kTruncate = 3,        // A TRUNCATE as logical decoding sees it (wal_level=logical only); names table OIDs.
   kShrink = 4,          // The file was cut to `count` blocks: vacuum, or TRUNCATE in the transaction that created it.

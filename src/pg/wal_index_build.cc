@@ -125,6 +125,7 @@ void WalDeleteCounter::finish(std::vector<WalEvent>& events) {
 void WalIndexBuilder::add(const WalRecord& record) {
   for (const WalBlockRef& ref : record.blocks())
     if (ref.fork != Fork::kFreeSpaceMap) changes_.mark({ref.relation, ref.fork}, ref.block);
+  if (!created_.empty() && record.header.xid.value != 0) count_written(record);
   const WalRmgr rmgr = record.header.rmgr;
   if (rmgr == wal_rmgr::kHeap) return heap(record);
   if (rmgr == wal_rmgr::kHeap2) return heap2(record);
@@ -144,6 +145,17 @@ void WalIndexBuilder::finish() {
     if (const auto top = top_of_.find(event.xid.value); top != top_of_.end()) event.xid = top->second;
   std::ranges::stable_sort(index_.events, {}, &WalEvent::lsn);
   forget_parts_of_whole_databases(index_);
+}
+
+/// How much the transaction that made a file puts into it tells TRUNCATE from a rewrite.
+void WalIndexBuilder::count_written(const WalRecord& record) {
+  for (const WalBlockRef& ref : record.blocks()) {
+    if (ref.fork != Fork::kMain) continue;
+    const auto made = created_.find(ref.relation);
+    if (made == created_.end() || made->second.xid != record.header.xid) continue;
+    uint32_t& count = index_.events[made->second.event].count;
+    count = std::max(count, ref.block + 1);
+  }
 }
 
 void WalIndexBuilder::event(const WalRecord& record, WalEventKind kind, const WalRelation& relation, uint32_t count) {
@@ -206,7 +218,9 @@ void WalIndexBuilder::storage(const WalRecord& record) {
     if (!in.ok() || fork > static_cast<uint32_t>(Fork::kInit)) return not_understood();
     if (static_cast<Fork>(fork) == Fork::kFreeSpaceMap) return;
     changes_.limit({created, static_cast<Fork>(fork)}, 0);
-    if (static_cast<Fork>(fork) == Fork::kMain) event(record, WalEventKind::kCreate, created);
+    if (static_cast<Fork>(fork) != Fork::kMain) return;
+    created_[created] = {record.header.xid, index_.events.size()};
+    event(record, WalEventKind::kCreate, created);
     return;
   }
   if (record.header.opcode() != 0x20) {

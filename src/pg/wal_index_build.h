@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
@@ -108,6 +109,7 @@ class WalIndexBuilder {
   void whole(WalWholeReason reason) { index_.whole_reasons |= static_cast<uint8_t>(reason); }
   /// The record changes files, and what it says of them cannot be understood.
   void not_understood() { whole(WalWholeReason::kUnknownFileChange); }
+  void count_written(const WalRecord& record);
   void event(const WalRecord& record, WalEventKind kind, const WalRelation& relation, uint32_t count = 0);
   uint32_t heap_blocks_per_vm_page() const { return (page_bytes_ - 24) * 4; }
 
@@ -116,6 +118,11 @@ class WalIndexBuilder {
   WalChangeCollector changes_;
   WalDeleteCounter deletes_;
   WalTransactionRecord ended_;  // Kept for its memory.
+  struct Created {
+    Xid xid;       // As the record has it.
+    size_t event;  // Place in index_.events.
+  };
+  std::map<WalRelation, Created> created_;
   std::unordered_set<uint32_t> event_xids_;
   std::unordered_map<uint32_t, Xid> top_of_;  // Of those in event_xids_ that turned out to be subtransactions.
 };
