@@ -96,8 +96,8 @@ TEST_P(TimelineCommand, TellsWhatHappenedAndRestoresToBeforeIt) {
   EXPECT_THAT(wrong->to_string(), HasSubstr("allowed are commits, restore_point, drop"));
 
   // Someone dropped a table: back to just before that.
-  ASSERT_OK(scene->cli->run_ok(scene->restore_args(
-      "before", {"--before-xid=" + std::to_string(dropped), "--target-action=promote", "--archive-mode=off"})));
+  ASSERT_OK(scene->cli->run_ok(
+      scene->restore_args("before", {"--before-xid=" + std::to_string(dropped), "--target-action=promote"})));
   ASSERT_OK_AND_ASSIGN(auto restored, scene->adopt("before"));
   ASSERT_OK(restored->launch());
   ASSERT_OK_AND_ASSIGN(const RecoveryEnd end, restored->wait_for_recovery_end());
