@@ -93,12 +93,15 @@ ordered_json healed_json(const Healed& one) {
 }
 
 std::string outcome_text(const ArchiveHealResult& result, bool dry_run) {
+  if (dry_run && !result.healed.empty()) {
+    return fmt::format("run again without --dry-run to fetch {} of {}", result.healed.size(),
+                       result.healed.size() + result.missing_count);
+  }
   if (result.missing_count > 0) {
     return result.needs_backup ? "what was committed behind the gap cannot be recovered: take a new backup now"
                                : "moments inside the gap cannot be reached; a newer backup covers what follows";
   }
-  if (result.healed.empty()) return "nothing is missing";
-  return dry_run ? "all of it can be fetched: run again without --dry-run" : "nothing is missing any more";
+  return result.healed.empty() ? "nothing is missing" : "nothing is missing any more";
 }
 
 std::string healed_text(const Healed& one, bool dry_run, bool verify) {

@@ -170,8 +170,9 @@ nlohmann::json option_json(const OptionSpec& spec, Command command) {
 
 const std::vector<CommandGroup>& command_groups() {
   static const std::vector<CommandGroup> groups = {
-      {"Back up and restore", {Command::kBackup, Command::kRestore, Command::kInfo, Command::kAnnotate}},
-      {"Archive WAL", {Command::kArchivePush, Command::kArchiveGet}},
+      {"Back up and restore",
+       {Command::kBackup, Command::kRestore, Command::kInfo, Command::kTimeline, Command::kAnnotate}},
+      {"Archive WAL", {Command::kArchivePush, Command::kArchiveGet, Command::kArchiveHeal}},
       {"Set up", {Command::kStanzaCreate, Command::kCheck, Command::kStart, Command::kStop, Command::kStanzaDelete}},
       {"Look into the repository", {Command::kRepoLs, Command::kRepoGet}},
       {"About pgark", {Command::kHelp, Command::kVersion}},

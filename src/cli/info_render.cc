@@ -240,14 +240,16 @@ std::string recoverable_text(const RecoverableRange& range) {
                      to_string(range.to_lsn), fmt::join(range.backups, ", "));
 }
 
-std::string broken_text(const BrokenRange& range) {
+/// On a timeline the cluster has left, a new backup changes nothing.
+std::string broken_text(const BrokenRange& range, bool is_current) {
   const std::string from =
       fmt::format("{} (LSN {})", moment_or(range.from, "an unknown time"), to_string(range.from_lsn));
   if (!range.needs_backup()) {
     return fmt::format("RECOVERY IS BROKEN from {} to {} (LSN {}), the end of backup {}\n", from, moment(*range.to),
                        to_string(range.to_lsn), range.backup_after);
   }
-  return fmt::format("RECOVERY IS BROKEN from {} on: see archive-heal, or take a new backup\n", from);
+  return fmt::format("RECOVERY IS BROKEN from {} on: run archive-heal{}\n", from,
+                     is_current ? ", or take a new backup" : "");
 }
 
 /// WAL of one timeline in order, with what lacks between.
@@ -280,12 +282,12 @@ std::string timeline_text(const WalCoverage& coverage, const TimelineCoverage& o
   }
   text += "\n";
   if (one.history_missing) {
-    text += fmt::format("{}ERROR: {} is missing: recovery cannot follow this timeline; see archive-heal\n", indent,
+    text += fmt::format("{}ERROR: {} is missing: recovery cannot follow this timeline; run archive-heal\n", indent,
                         pg::history_name(one.timeline));
   }
   text += ranges_text(one, indent);
   for (const RecoverableRange& range : one.recoverable) text += indent + recoverable_text(range);
-  for (const BrokenRange& range : one.broken) text += indent + broken_text(range);
+  for (const BrokenRange& range : one.broken) text += indent + broken_text(range, coverage.current == one.timeline);
   for (const BrokenBackup& backup : one.broken_backups) {
     text += fmt::format("{}ERROR: backup {} cannot be restored: its segment {} is missing\n", indent, backup.label,
                         backup.missing);

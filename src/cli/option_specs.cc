@@ -35,7 +35,7 @@ constexpr CommandSpec kCommands[] = {
      "125 "
      "for every other failure, so that recovery stops instead of ending early.",
      "WAL-FILE DESTINATION", 2, 2, true, true, false},
-    {kArchiveHeal, "archive-heal", "Fetch missing or damaged WAL from the nodes that still have it",
+    {kArchiveHeal, "archive-heal", "Fetch missing or damaged WAL from where it still is",
      "Looks for gaps and damaged segments in the archive since the oldest backup, and for each missing file in pg_wal of "
      "every node that is known: pg1-path, pg2-path, ... on this machine; the server, where pg1-socket-path or pg1-port is "
      "given and the role may call pg_read_binary_file(); and the other repositories. What is found is stored only if it is "
@@ -54,13 +54,16 @@ constexpr CommandSpec kCommands[] = {
      "", 0, 0, true, true, false},
     {kCheck, "check", "Check configuration, archiving and the repository",
      "Switches to a new WAL segment and waits until it has arrived in the repository, after checking that the "
-     "repository belongs to this cluster. Exits with 1 when it found problems.",
+     "repository belongs to this cluster. Then looks for what keeps it from being recovered: gaps and damage in the WAL since "
+     "the oldest backup, histories that conflict, archiving that lags. Every repository is checked, or the one given with "
+     "--repo. Exits with 1 when it found problems.",
      "", 0, 0, true, false, false},
     {kHelp, "help", "Explain commands and options",
      "`pgark help` lists the commands, `pgark help COMMAND` its options, `pgark help COMMAND OPTION` one of them.",
      "[COMMAND [OPTION]]", 0, 2, false, false, true},
     {kInfo, "info", "List backups and the WAL that is there",
-     "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set.", "", 0, 0, false,
+     "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set. For each timeline: where "
+     "it left its parent, its WAL with the gaps, and from when to when the cluster can be recovered along it.", "", 0, 0, false,
      false, true},
     {kRepoGet, "repo-get", "Print one object of the repository",
      "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, anything else as JSON; the "

@@ -176,7 +176,7 @@ class Healer {
       const auto opened = source->open(options_.stanza, cluster_);
       if (opened) return false;
       result_.warnings.push_back(fmt::format("{} was passed over: {}", source->describe(), opened.error().message()));
-      log_warn("{}", result_.warnings.back());
+      log_detail("{}", result_.warnings.back());
       return true;
     });
   }
@@ -199,9 +199,11 @@ class Healer {
   }
 
   Result<> heal_segment(RepositoryWal& wal, const WalSegment& segment, const std::string& damage) {
+    // Read first: that the store fails says nothing against a copy found.
+    TRY_ASSIGN(const Neighbours neighbours, read_neighbours(wal, segment));
     std::optional<pg::WalIndex> index;
     const auto check = [&](Bytes content) -> Result<> {
-      TRY_ASSIGN(index, complete_index(wal, segment, content));
+      TRY_ASSIGN(index, complete_index(segment, content, neighbours));
       return {};
     };
     const size_t healed_before = result_.healed.size();
@@ -281,13 +283,46 @@ class Healer {
     return std::optional<std::string>{};
   }
 
-  /// The index of a copy found, if it is whole and joins what lies before and behind it.
-  Result<pg::WalIndex> complete_index(RepositoryWal& wal, const WalSegment& segment, Bytes content) {
+  /// Indexes of the segments before and behind, as far as they are there and good.
+  struct Neighbours {
+    std::optional<pg::WalIndex> before;
+    std::optional<pg::WalIndex> after;
+  };
+
+  Result<Neighbours> read_neighbours(RepositoryWal& wal, const WalSegment& segment) const {
+    Neighbours neighbours;
+    const WalSegment after{segment.timeline, segment.number + 1};
+    if (wal.has(after) && !wanted_.contains(after)) {
+      TRY_ASSIGN(neighbours.after, good_index(wal, after));
+    }
+    if (segment.number == 0) return neighbours;
+    if (last_healed_ && last_healed_->segment == WalSegment{segment.timeline, segment.number - 1}) {
+      neighbours.before = last_healed_;
+      return neighbours;
+    }
+    pg::TimelineHistory history(segment.timeline);
+    for (const pg::TimelineHistory& known : wal.histories())
+      if (known.timeline() == segment.timeline) history = known;
+    const auto before = find_segment_on(wal, history, segment.number - 1);
+    if (!before || wanted_.contains(*before)) return neighbours;
+    TRY_ASSIGN(neighbours.before, good_index(wal, *before));
+    return neighbours;
+  }
+
+  static Result<std::optional<pg::WalIndex>> good_index(RepositoryWal& wal, const WalSegment& segment) {
+    auto index = wal.index(segment);
+    if (index) return std::optional(std::move(*index));
+    if (index.error().code() == Errc::kCorrupt) return std::optional<pg::WalIndex>{};
+    return Error(std::move(index).error());
+  }
+
+  /// The index of a copy found, if it is whole and joins its neighbours.
+  Result<pg::WalIndex> complete_index(const WalSegment& segment, Bytes content, const Neighbours& neighbours) const {
     TRY_ASSIGN(pg::WalIndex index, index_of(segment, content));
     if (!index.is_complete()) {
       return Error(Errc::kInvalid, incomplete(index) + ": it is damaged, or still being written");
     }
-    TRY_ASSIGN(const auto before, neighbour_before(wal, segment));
+    const auto& before = neighbours.before;
     if (before && before->is_complete() && !before->continuation_reaches_end) {
       auto joined = pg::complete_wal_index(*before, index);
       if (!joined && joined.error().code() == Errc::kNotFound && before->fragment) {
@@ -297,35 +332,15 @@ class Healer {
       }
       TRY_CTX(std::move(joined), "it does not join the segment before");
     }
-    const WalSegment after{segment.timeline, segment.number + 1};
-    if (wal.has(after) && !wanted_.contains(after)) {
-      auto next = wal.index(after);
-      if (next) {
-        const auto joined = pg::complete_wal_index(index, *next);
-        if (!joined && joined.error().code() == Errc::kCorrupt) {
-          return Error(Error(joined.error()).with_context("it does not join the segment behind"));
-        }
-      } else if (next.error().code() != Errc::kCorrupt) {
-        return Error(std::move(next).error());
+    if (neighbours.after) {
+      pg::WalIndex after = *neighbours.after;
+      const auto joined = pg::complete_wal_index(index, after);
+      // Too long a continuation to tell is no reason against it.
+      if (!joined && joined.error().code() == Errc::kCorrupt) {
+        return Error(joined.error()).with_context("it does not join the segment behind");
       }
     }
     return index;
-  }
-
-  /// The segment recovery reads before this one: healed just now, or stored; none if neither.
-  Result<std::optional<pg::WalIndex>> neighbour_before(RepositoryWal& wal, const WalSegment& segment) {
-    if (segment.number == 0) return std::optional<pg::WalIndex>{};
-    pg::TimelineHistory history(segment.timeline);
-    for (const pg::TimelineHistory& known : wal.histories())
-      if (known.timeline() == segment.timeline) history = known;
-    if (last_healed_ && last_healed_->segment == WalSegment{segment.timeline, segment.number - 1}) return last_healed_;
-    const auto found = find_segment_on(wal, history, segment.number - 1);
-    if (!found) return std::optional<pg::WalIndex>{};
-    if (wanted_.contains(*found)) return std::optional<pg::WalIndex>{};
-    auto index = wal.index(*found);
-    if (index) return std::optional(std::move(*index));
-    if (index.error().code() == Errc::kCorrupt) return std::optional<pg::WalIndex>{};
-    return Error(std::move(index).error());
   }
 
   const Repository& repository_;

@@ -1,9 +1,12 @@
 #include "ops/check.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <array>
 #include <functional>
 
 #include "catalog/wal.h"
@@ -12,6 +15,8 @@
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
 #include "testing/pg_server.h"
+#include "testing/sample_backup.h"
+#include "testing/sample_cluster.h"
 #include "testing/wal_samples.h"
 
 namespace pgark {
@@ -110,7 +115,8 @@ class Check : public ::testing::Test {
     const auto ran = run_check(*state_, {.open_session = [this]() -> Result<std::unique_ptr<PgSession>> {
                                            return std::unique_ptr<PgSession>(std::make_unique<FakeSession>(server_));
                                          },
-                                         .open_store = [this](unsigned) -> Result<std::unique_ptr<ObjectStore>> {
+                                         .open_store = [this](unsigned repo) -> Result<std::unique_ptr<ObjectStore>> {
+                                           if (repo != 1) return Error(Errc::kTransient, "repo2: no route to host");
                                            return std::move(owned_);
                                          }});
     EXPECT_TRUE(ran.has_value());
@@ -119,6 +125,22 @@ class Check : public ::testing::Test {
       codes.push_back(fmt::format("{} {}", severity_name(finding.severity), finding.code));
     }
     return codes;
+  }
+
+  /// A backup that lies in one segment.
+  void back_up(const std::string& label, uint64_t number) {
+    testing::SampleBackup backup(*repository_, label);
+    backup.meta.system_identifier = SampleWal{}.system_id;
+    backup.meta.wal_segment_bytes = SampleWal{}.segment_bytes;
+    backup.meta.start_lsn = Lsn{number * SampleWal{}.segment_bytes + 0x28};
+    backup.meta.stop_lsn = Lsn{number * SampleWal{}.segment_bytes + 0x1000};
+    backup.meta.wal_start = backup.meta.wal_stop = segment_name(number);
+    backup.minimal_cluster();
+    backup.commit();
+    backup.archive_wal();
+  }
+  static std::string segment_name(uint64_t number) {
+    return pg::segment_name({TimelineId{1}, number}, SampleWal{}.segment_bytes);
   }
 
   FakeServer server_;
@@ -202,6 +224,83 @@ TEST_F(Check, AppendOnlyRepositoryIsFine) {
   store_->set_rules({{.call = StoreCall::kRemove, .fault = Fault::kFail, .code = Errc::kPermission}});
   EXPECT_THAT(run(), ElementsAre("info repository_append_only"));
   EXPECT_FALSE(state_->failed());
+}
+
+TEST_F(Check, RepositoryThatIsDownKeepsNothingFromTheOthers) {
+  options_.repositories = {1, 2};
+  EXPECT_THAT(run(), ElementsAre("error repository_unreachable"));
+  EXPECT_EQ(state_->findings[0].repo, 2u);
+  EXPECT_TRUE(state_->repositories[0].archived_after.has_value());
+  EXPECT_FALSE(state_->repositories[1].archived_after.has_value());
+}
+
+TEST_F(Check, GapIsAnErrorUntilABackupCoversIt) {
+  back_up("20261122-101500F", 2);
+  EXPECT_THAT(run(), ElementsAre("error wal_gap"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr(segment_name(3) + " to " + segment_name(4) + " (2 segments)"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr("2026-11-22 10:16:00")) << "the last commit before it";
+  EXPECT_THAT(state_->findings[0].mend, HasSubstr("take a new backup"));
+  EXPECT_EQ(state_->findings[0].repo, 1u);
+
+  SetUp();
+  back_up("20261122-101500F", 2);
+  back_up("20261122-121500F", 5);
+  server_.on_switch = [] {};
+  EXPECT_THAT(run(), ElementsAre("warning wal_gap"));
+  EXPECT_THAT(state_->findings[0].why, HasSubstr("20261122-121500F"));
+  EXPECT_FALSE(state_->failed());
+}
+
+TEST_F(Check, GapThatPgWalCanFillSaysSo) {
+  const testing::SampleCluster cluster;
+  testing::SampleCluster::put_absolute(cluster.at("pg_wal/" + segment_name(4)),
+                                       std::string(SampleWal{}.segment_bytes, 'x'));
+  options_.data_directory = cluster.data();
+  back_up("20261122-101500F", 2);
+  EXPECT_THAT(run(), ElementsAre("error wal_gap"));
+  EXPECT_THAT(state_->findings[0].mend, HasSubstr("archive-heal' soon: 1 of them is still in"));
+}
+
+TEST_F(Check, BackupWithoutItsWalIsTold) {
+  back_up("20261122-101500F", 4);
+  ASSERT_OK(store_->remove(*wal_key("main", 1, segment_name(4))));
+  EXPECT_THAT(run(), ElementsAre("error wal_gap", "error backup_without_wal"));
+  EXPECT_THAT(state_->findings[1].what, HasSubstr(segment_name(4)));
+}
+
+TEST_F(Check, HistoryThatDiffersIsAConflict) {
+  const testing::SampleCluster cluster;
+  options_.data_directory = cluster.data();
+  const std::string history = "1\t0/300000\tno recovery target specified\n";
+  testing::SampleCluster::put_absolute(cluster.at("pg_wal/00000002.history"), history);
+  ASSERT_OK(write_stored_file(*repository_, *wal_key("main", 1, "00000002.history"), as_bytes(history), "{}"));
+  EXPECT_THAT(run(), IsEmpty());
+
+  SetUp();
+  const std::string other = "1\t0/400000\tno recovery target specified\n";
+  ASSERT_OK(write_stored_file(*repository_, *wal_key("main", 1, "00000002.history"), as_bytes(other), "{}"));
+  EXPECT_THAT(run(), ElementsAre("error history_conflict"));
+  EXPECT_THAT(state_->findings[0].mend, HasSubstr("stanza of its own"));
+}
+
+TEST_F(Check, LagIsToldOfServerAndRepository) {
+  const testing::SampleCluster cluster;
+  options_.data_directory = cluster.data();
+  for (const uint64_t number : {7u, 6u, 8u}) {
+    const std::string note = cluster.at("pg_wal/archive_status/" + segment_name(number) + ".ready");
+    testing::SampleCluster::put_absolute(note, "");
+    // The clock of the test begins in 1970.
+    const time_t seconds = -1000 * static_cast<time_t>(10 - number);
+    const std::array<timespec, 2> times{timespec{seconds, 0}, timespec{seconds, 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, note.c_str(), times.data(), 0), 0);
+  }
+  server_.current_lsn = "0/A00100";
+  EXPECT_THAT(run(), ElementsAre("warning archive_lag", "warning repository_behind"));
+  ASSERT_TRUE(state_->queue.has_value());
+  EXPECT_EQ(state_->queue->ready_count, 3u);
+  EXPECT_EQ(state_->queue->oldest, segment_name(6));
+  EXPECT_EQ(state_->repositories[0].last_segment, segment_name(5));
+  EXPECT_EQ(state_->repositories[0].behind_segments, 4u);
 }
 
 TEST_F(Check, MissingStanzaNamesTheNextStep) {
