@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "ops/archive_file.h"
+#include "ops/archive_index.h"
 #include "ops/cluster_files.h"
 #include "ops/push_drops.h"
 #include "ops/push_ready.h"
@@ -79,7 +80,8 @@ class Pusher {
         options_(options),
         cluster_(cluster),
         source_(source),
-        document_(std::move(document)) {}
+        document_(std::move(document)),
+        index_(index_to_store(source.parsed, source.content, cluster)) {}
 
   /// Write, look if the name is taken, then act; again while others or the store's uncertainty change it.
   Result<ArchivePushResult> run() {
@@ -129,7 +131,7 @@ class Pusher {
 
   Result<ObjectInfo> write(const ObjectKey& key) const {
     return write_stored_file(repository_, key, source_.content, document_, options_.codec, options_.level,
-                             options_.threads);
+                             options_.threads, index_);
   }
 
   enum class Verdict : uint8_t { kSame, kDamaged };
@@ -183,6 +185,7 @@ class Pusher {
   const ClusterRecord& cluster_;
   const PushSource& source_;
   const std::string document_;
+  const std::vector<std::byte> index_;
 };
 
 std::string context_of(const std::string& path) { return "push " + path.substr(path.rfind('/') + 1); }
