@@ -406,11 +406,6 @@ Result<> Ledger::verify(PgServer& restored, const LedgerTarget& target) const {
                            describe("gaps in commit order", gaps), restored.log_tail()));
 }
 
-bool Ledger::knows_restore_point(const std::string& name) const {
-  const MutexLock lock(mu_);
-  return restore_points_.contains(name);
-}
-
 Result<> Ledger::continue_on(PgServer& restored) {
   if (!threads_.empty()) return Error(Errc::kInvalid, "continue ledger: its clients are running");
   TRY_ASSIGN(PgConnection connection, restored.connect());

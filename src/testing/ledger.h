@@ -98,8 +98,6 @@ class Ledger {
 
   /// Make a named restore point and note its place.
   Result<Lsn> restore_point(const std::string& name);
-  /// Whether the point was made and lies on the way of the server the ledger is on now.
-  bool knows_restore_point(const std::string& name) const;
 
   /// Rows in order of id. Acknowledged rows of one client are in commit order.
   std::vector<LedgerRow> rows() const;

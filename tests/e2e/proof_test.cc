@@ -26,6 +26,11 @@ struct Backup {
   Timestamp stopped;
 };
 
+struct Point {
+  std::string name;
+  Lsn lsn;
+};
+
 /// The stanza's life, server after server; each archives into the same stanza, in the background.
 class Story {
  public:
@@ -65,7 +70,7 @@ class Story {
       case 2:
         return {LedgerTarget::at_lsn(exclusive ? row.before_commit : row.after_commit, exclusive), {}};
       case 3:
-        return {LedgerTarget::at_name(names_[rng_.below(names_.size())]), {}};
+        return {LedgerTarget::at_name(points_[rng_.below(points_.size())].name), {}};
       case 4: {
         const Backup& backup = backups_[rng_.below(backups_.size())];
         return {LedgerTarget::immediate(backup.stop), {"--set=" + backup.label}};
@@ -91,12 +96,12 @@ class Story {
   Result<> load() {
     TRY(ledger().start());
     TRY(ledger().wait_for_rows(30));
-    const std::string name = fmt::format("point {}", names_.size());
-    TRY(ledger().restore_point(name));
+    Point point{fmt::format("point {}", ++points_made_), {}};
+    TRY_ASSIGN(point.lsn, ledger().restore_point(point.name));
     TRY(server().exec("SELECT pg_switch_wal()"));
     TRY(ledger().wait_for_rows(30));
     TRY(ledger().stop());
-    if (!backups_.empty()) names_.push_back(name);
+    if (!backups_.empty()) points_.push_back(point);
     return {};
   }
 
@@ -147,8 +152,9 @@ class Story {
     if (end != RecoveryEnd::kPromoted) return Error(Errc::kInternal, "recovery did not end in a promotion");
     TRY(ledger().verify(*next, target));
     TRY(take_over(std::move(next)));
-    // Points on the branch that was left are out of reach, and the ledger has forgotten them.
-    std::erase_if(names_, [&](const std::string& point) { return !ledger().knows_restore_point(point); });
+    // Points on the branch that was left are out of reach.
+    const Lsn fork = since.at(since.size() / 2).after_commit;
+    std::erase_if(points_, [&](const Point& point) { return point.lsn > fork; });
     return {};
   }
 
@@ -156,7 +162,8 @@ class Story {
   std::vector<std::unique_ptr<PgServer>> servers_;  // After the scene's own; stopped before its files go.
   Rng rng_;
   std::vector<Backup> backups_;
-  std::vector<std::string> names_;
+  std::vector<Point> points_;  // That can be reached.
+  int points_made_ = 0;
   std::vector<LedgerRow> target_rows_;
 };
 
