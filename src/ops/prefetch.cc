@@ -72,7 +72,12 @@ class Prefetcher {
  public:
   Prefetcher(const WalSpool& spool, Clock& clock, const CancelToken& cancel, const PrefetchOptions& options,
              std::vector<Planned> plan)
-      : spool_(spool), clock_(clock), cancel_(cancel), options_(options), plan_(std::move(plan)) {}
+      : spool_(spool),
+        clock_(clock),
+        cancel_(cancel),
+        options_(options),
+        plan_(std::move(plan)),
+        queue_bytes_(options.queue_bytes) {}
 
   Result<PrefetchReport> run() {
     TaskGroup group(&cancel_);
@@ -97,7 +102,7 @@ class Prefetcher {
         report_.bytes += next->cluster.wal_segment_bytes;
         continue;
       }
-      note_failure(next->segment, fetched.error());
+      note_failure(*next, fetched.error());
     }
   }
 
@@ -109,25 +114,30 @@ class Prefetcher {
         MutexLock lock(mu_);
         TRY_ASSIGN(const bool room, has_room(full_since));
         skip_passed();
-        if (done_ || next_ == plan_.size()) return nullptr;
-        if (room) {
-          ++in_flight_;
-          return &plan_[next_++];
-        }
+        if (done_ || (again_.empty() && next_ == plan_.size())) return nullptr;
+        if (room) return next_planned();
         if (clock_.steady() - full_since > options_.patience) return nullptr;
       }
       clock_.sleep_for(kRoomPause);
     }
   }
 
+  const Planned* next_planned() REQUIRES(mu_) {
+    ++in_flight_;
+    if (again_.empty()) return &plan_[next_++];
+    const Planned* oldest = again_.front();
+    again_.erase(again_.begin());
+    return oldest;
+  }
+
   /// Whether one more fits. What waits was taken, or trimmed: patience begins anew.
   Result<bool> has_room(std::chrono::steady_clock::time_point& full_since) REQUIRES(mu_) {
     TRY_ASSIGN(const auto waiting, spool_.list());
-    uint64_t bytes = 0;
-    for (const WalSpool::Segment& segment : waiting) bytes += segment.bytes;
+    waiting_bytes_ = 0;
+    for (const WalSpool::Segment& segment : waiting) waiting_bytes_ += segment.bytes;
     if (waiting.size() != waiting_count_) full_since = clock_.steady();
     waiting_count_ = waiting.size();
-    return bytes + (in_flight_ + 1) * uint64_t{spool_.cluster().wal_segment_bytes} <= options_.queue_bytes;
+    return waiting_bytes_ + (in_flight_ + 1) * uint64_t{spool_.cluster().wal_segment_bytes} <= queue_bytes_;
   }
 
   /// Leave out what recovery has fetched itself; end if it went elsewhere.
@@ -137,6 +147,7 @@ class Prefetcher {
     const uint64_t reached = next_ < plan_.size() ? plan_[next_].segment.number : plan_.back().segment.number + 1;
     if (wanted->number + 1 < plan_.front().segment.number || wanted->number > reached + options_.threads) done_ = true;
     while (next_ < plan_.size() && plan_[next_].segment.number <= wanted->number) ++next_;
+    std::erase_if(again_, [&](const Planned* each) { return each->segment.number <= wanted->number; });
   }
 
   Result<> fetch(const Planned& planned) const {
@@ -151,17 +162,26 @@ class Prefetcher {
     return spool_.finish(std::move(file), planned.segment);
   }
 
-  void note_failure(const pg::WalSegment& segment, const Error& error) REQUIRES(mu_) {
-    const std::string name = pg::segment_name(segment, spool_.cluster().wal_segment_bytes);
-    if (error.code() == Errc::kNoSpace) {
-      if (!done_ && spool_.mark_full()) {
-        log_warn("prefetch no more than there is room for in '{}': {}", spool_.path(), error.message());
-      }
-    } else {
-      log_detail("leave {} to archive-get: {}", name, error.message());
-    }
+  void note_failure(const Planned& planned, const Error& error) REQUIRES(mu_) {
+    if (error.code() == Errc::kNoSpace) return make_do_with(error, planned);
+    log_detail("leave {} to archive-get: {}", pg::segment_name(planned.segment, planned.cluster.wal_segment_bytes),
+               error.message());
     // A damaged segment is one segment; anything else will be in the way of the next one too.
     if (error.code() != Errc::kCorrupt && error.code() != Errc::kInvalid) done_ = true;
+  }
+
+  /// The file system is full: go on with what there is room for, if for anything.
+  void make_do_with(const Error& error, const Planned& planned) REQUIRES(mu_) {
+    if (!report_.full && spool_.mark_full()) {
+      log_warn("prefetch no more than there is room for in '{}': {}", spool_.path(), error.message());
+    }
+    report_.full = true;
+    const uint64_t segment_bytes = planned.cluster.wal_segment_bytes;
+    queue_bytes_ = std::min(queue_bytes_ - segment_bytes, waiting_bytes_ + in_flight_ * segment_bytes);
+    if (queue_bytes_ < segment_bytes) done_ = true;
+    again_.insert(std::ranges::upper_bound(again_, planned.segment.number, {},
+                                           [](const Planned* each) { return each->segment.number; }),
+                  &planned);
   }
 
   const WalSpool& spool_;
@@ -171,6 +191,9 @@ class Prefetcher {
   const std::vector<Planned> plan_;
   Mutex mu_;
   size_t next_ GUARDED_BY(mu_) = 0;
+  std::vector<const Planned*> again_ GUARDED_BY(mu_);  // For which there was no room; oldest first.
+  uint64_t queue_bytes_ GUARDED_BY(mu_);
+  uint64_t waiting_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t in_flight_ GUARDED_BY(mu_) = 0;
   size_t waiting_count_ GUARDED_BY(mu_) = 0;
   bool done_ GUARDED_BY(mu_) = false;
@@ -233,7 +256,7 @@ Result<PrefetchReport> prefetch_wal(std::span<const ArchiveSource> sources, cons
   std::vector<Planned> plan;
   for (auto& [number, planned] : chosen) plan.push_back(std::move(planned));
   TRY_ASSIGN(const PrefetchReport report, Prefetcher(spool, clock, cancel, options, std::move(plan)).run());
-  if (report.segment_count > 0) spool.unmark_full();
+  if (report.segment_count > 0 && !report.full) spool.unmark_full();
   return report;
 }
 

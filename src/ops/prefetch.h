@@ -29,6 +29,7 @@ struct PrefetchOptions {
 struct PrefetchReport {
   uint64_t segment_count = 0;
   uint64_t bytes = 0;
+  bool full = false;  // The file system of the spool had less room than the queue may take.
 };
 
 /// Fill the spool with the segments after `wanted`, oldest first, each verified, until there is no more, the server
