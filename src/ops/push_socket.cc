@@ -17,15 +17,6 @@ namespace {
 
 constexpr const char* kSocketName = "push.sock";
 
-Error about_spool(Error error, const std::string& directory) {
-  const Errc code = error.code();
-  error = std::move(error).with_context(fmt::format("archive through '{}'", directory));
-  if (code == Errc::kNoSpace) return std::move(error).with_hint("make room on the file system of spool-path");
-  return std::move(error).with_hint(
-      "spool-path has to be a local directory that the user PostgreSQL runs as can write: create it (chown it to that "
-      "user, mode 0750), or set spool-path to another one");
-}
-
 /// The name of the socket as the kernel takes it: 108 bytes at most, so it goes through the open directory.
 struct SocketAddress {
   sockaddr_un raw{};
@@ -64,6 +55,15 @@ Result<File> listen_in(const std::string& directory) {
 }
 
 }  // namespace
+
+Error about_spool(Error error, const std::string& directory) {
+  const Errc code = error.code();
+  error = std::move(error).with_context(fmt::format("archive through '{}'", directory));
+  if (code == Errc::kNoSpace) return std::move(error).with_hint("make room on the file system of spool-path");
+  return std::move(error).with_hint(
+      "spool-path has to be a local directory that the user PostgreSQL runs as can write: create it (chown it to that "
+      "user, mode 0750), or set spool-path to another one");
+}
 
 std::string push_directory(const std::string& spool_path, const std::string& stanza) {
   return fmt::format("{}/archive/{}", spool_path, stanza);

@@ -21,6 +21,9 @@ namespace pgark {
 /// "<spool_path>/archive/<stanza>".
 std::string push_directory(const std::string& spool_path, const std::string& stanza);
 
+/// A failure in the directory, with what it is for and what to do about it.
+Error about_spool(Error error, const std::string& directory);
+
 /// Create the directory if need be (0750) and check that this user can work in it.
 /// Errors: naming spool-path and the next step.
 Result<> make_push_directory(const std::string& directory);

@@ -55,7 +55,7 @@ Result<std::unique_ptr<PushWorker>> PushWorker::open(std::vector<PushTarget> tar
       LocalLock::acquire(options.directory, options.engine.push.stanza, "push",
                          {.pid = 0, .command = "archive-push", .label = {}, .host = {}, .started = clock.now()});
   if (!lock && lock.error().code() == Errc::kInvalid) return another_runs(options.directory);
-  if (!lock) return Error(std::move(lock).error());
+  if (!lock) return about_spool(std::move(lock).error(), options.directory);
   const int event = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event < 0) return errno_error(errno, "make an event descriptor");
   File wake = File::adopt(event, "event descriptor");
