@@ -12,6 +12,9 @@ using pg::WalSegment;
 
 /// How many segments without a commit are looked through for the last one before a position.
 constexpr unsigned kCommitSearchMax = 64;
+/// How many segments beside gaps are found to be of no use before it is taken that more are: a repository none of whose
+/// segments can be read must not be read whole.
+constexpr size_t kDamageSearchMax = 256;
 constexpr uint64_t kEndless = std::numeric_limits<uint64_t>::max();
 
 /// What is kept of an index: the rest of it may be large.
@@ -276,7 +279,8 @@ class Surveyor {
 
   /// Look at the ends of all runs until those that are of no use are known.
   Result<> find_damage() {
-    for (bool found = true; found;) {
+    const size_t damaged_max = request_.damaged.size() + kDamageSearchMax;
+    for (bool found = true; found && segments_.damaged().size() < damaged_max;) {
       found = false;
       for (auto& [timeline, chain] : chains_) {
         chain.find_runs();

@@ -124,8 +124,8 @@ struct CoverageRequest {
 ///         there, that a backup or a history proves to have been written, or that was given up. The tail of a parent
 ///         behind the switch concerns the parent alone; a child none of whose segments have arrived yet has no gap.
 ///         Indexes are read only at both ends of each run of segments (and further back while segments hold no commit,
-///         64 at most), so the cost follows the number of runs, not of segments; a segment that is damaged in the
-///         middle of a run is not noticed here unless `damaged` names it.
+///         64 at most, or are found damaged, 256 at most), so the cost follows the number of runs, not of segments; a
+///         segment that is damaged in the middle of a run is not noticed here unless `damaged` names it.
 /// Errors: of WalCatalog::index() other than damage of a segment; of `stored_at`.
 Result<WalCoverage> wal_coverage(WalCatalog& wal, const CoverageRequest& request);
 

@@ -265,6 +265,16 @@ TEST_F(Coverage, DamagedSegmentsCountAsGapsWithTheirReason) {
   EXPECT_EQ(coverage.timelines[0].broken[0].from, minute(2));
 }
 
+TEST_F(Coverage, RepositoryNothingOfWhichCanBeReadIsNotReadWhole) {
+  add(kOne, 1, 2000);
+  for (uint64_t number = 1; number <= 2000; ++number) wal_.damage({kOne, number});
+  request_.backups = {backup("A", kOne, 1, 1)};
+  const WalCoverage coverage = survey();
+  EXPECT_LE(coverage.index_reads, 400u);
+  ASSERT_THAT(coverage.timelines[0].broken, SizeIs(1));
+  EXPECT_TRUE(coverage.timelines[0].broken[0].needs_backup());
+}
+
 TEST_F(Coverage, LastSegmentMayEndEarly) {
   add(kOne, 1, 3);
   cut_short(kOne, 4);

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "catalog/wal.h"
+#include "catalog/wal_dropped.h"
 #include "repo/stored_file.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
@@ -249,6 +250,20 @@ TEST_F(Check, GapIsAnErrorUntilABackupCoversIt) {
   EXPECT_THAT(run(), ElementsAre("warning wal_gap"));
   EXPECT_THAT(state_->findings[0].why, HasSubstr("20261122-121500F"));
   EXPECT_FALSE(state_->failed());
+}
+
+TEST_F(Check, WalThatWasGivenUpIsToldWithTheReason) {
+  back_up("20261122-101500F", 2);
+  ASSERT_OK(write_dropped_wal(*repository_, "main", 1,
+                              {.first = segment_name(3),
+                               .last = segment_name(4),
+                               .time = Timestamp(std::chrono::seconds(1795342600)),
+                               .host = "db1",
+                               .queue_bytes = 5000,
+                               .limit_bytes = 4096},
+                              SampleWal{}.segment_bytes));
+  EXPECT_THAT(run(), ElementsAre("error wal_dropped"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr("on db1, when 5000 bytes waited"));
 }
 
 TEST_F(Check, GapThatPgWalCanFillSaysSo) {

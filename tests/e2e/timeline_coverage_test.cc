@@ -22,13 +22,14 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-class TimelineCoverage : public ::testing::Test {
+class CoverageScene : public ::testing::Test {
  protected:
-  void SetUp() override {
-    PGARK_REQUIRE_PG(install, 15);
+  /// A cluster that archives, keeps its WAL in pg_wal, and has a backup.
+  void set_up(const PgInstall& install) {
     PgOptions options;
-    options.wal_segment_mib = 1;
-    options.config = {"wal_keep_size = 256MB", "checkpoint_timeout = 1h", "autovacuum = off"};
+    options.wal_segment_mib = install.major == 10 ? 16 : 1;
+    options.config = {install.major < 13 ? "wal_keep_segments = 64" : "wal_keep_size = 256MB",
+                      "checkpoint_timeout = 1h", "autovacuum = off"};
     ASSERT_OK_AND_ASSIGN(scene_, RestoreScene::create(install, options));
     ASSERT_OK(scene_->server->exec("CREATE TABLE t (a int, b text)"));
     ASSERT_OK(scene_->backup());
@@ -94,6 +95,39 @@ class TimelineCoverage : public ::testing::Test {
 
   std::unique_ptr<RestoreScene> scene_;
 };
+
+class TimelineCoverage : public CoverageScene {
+ protected:
+  void SetUp() override {
+    PGARK_REQUIRE_PG(install, 15);
+    set_up(install);
+  }
+};
+
+class TimelineCoverageEach : public CoverageScene, public ::testing::WithParamInterface<int> {
+ protected:
+  void SetUp() override {
+    PGARK_REQUIRE_PG(install, GetParam());
+    set_up(install);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, TimelineCoverageEach, ::testing::ValuesIn(supported_majors()),
+                         [](const auto& parameter) { return major_name(parameter.param); });
+
+TEST_P(TimelineCoverageEach, LostAndDamagedSegmentsAreReadFromTheServer) {
+  const auto names = write_segments(*scene_->server, 4);
+  ASSERT_THAT(names, SizeIs(4));
+  EXPECT_THAT(codes(document({"check"}, 0)), IsEmpty());
+  lose(names[0]);
+  damage(names[2]);
+  const json result = document({"archive-heal", "--verify", "--pg1-path=/nonexistent"}, 0)["repositories"][0];
+  ASSERT_THAT(result["healed"], SizeIs(2)) << result.dump(2);
+  EXPECT_EQ(result["healed"][0]["name"], names[0]);
+  EXPECT_EQ(result["healed"][1]["name"], names[2]);
+  EXPECT_THAT(codes(document({"check"}, 0)), IsEmpty());
+  ASSERT_OK(scene_->restore_and_verify("restored", LedgerTarget::latest()));
+}
 
 TEST_F(TimelineCoverage, LostSegmentIsNamedAndHealedFromPgWal) {
   const auto names = write_segments(*scene_->server, 5);
