@@ -31,9 +31,9 @@ constexpr CommandSpec kCommands[] = {
     {kArchiveGet, "archive-get", "Fetch a WAL file from the repository",
      "Meant for PostgreSQL's restore_command, which `restore` sets up:\n\n"
      "  restore_command = 'pgark --stanza=main archive-get %f \"%p\"'\n\n"
-     "Exits with 0 when the file is in place, with 1 when the repository was searched and does not hold it, and above "
-     "125 "
-     "for every other failure, so that recovery stops instead of ending early.",
+     "Exits with 0 when the file is in place, with 1 when every repository was searched and none holds it, and above 125 for "
+     "every other failure, so that recovery stops instead of ending early. A segment that is missing while WAL of its "
+     "timeline goes on is such a failure, except for a standby, which can stream.",
      "WAL-FILE DESTINATION", 2, 2, true, true, false},
     {kArchiveHeal, "archive-heal", "Fetch missing or damaged WAL from where it still is",
      "Looks for gaps and damaged segments in the archive since the oldest backup, and for each missing file in pg_wal of "
@@ -364,8 +364,8 @@ constexpr OptionSpec kOptions[] = {
      .description = "Without it, progress is logged at the detail level."},
     {.name = "spool-path", .type = kPath, .commands = kArchiving, .group = kGeneral,
      .value_default = "/var/spool/pgark", .summary = "directory for WAL on its way",
-     .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, and notes of WAL that "
-                    "archive-push-queue-max gave up. Outside the data directory, and writable for the server's user."},
+     .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, segments fetched ahead of "
+                    "recovery, and notes of WAL that archive-push-queue-max gave up. Outside the data directory, and writable for the server's user."},
     {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
      .required = kWork - (kInfo | kRepoGet | kRepoLs | kStart | kStop),
      .summary = "name of the cluster's configuration",
