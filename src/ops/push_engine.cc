@@ -286,6 +286,8 @@ Result<> PushEngine::run_lane(size_t lane_index) {
       --lane.running;
       (drops ? lane.drops_running : lane.verifying) = false;
       if (!done && drops) lane.drops_pending = true;
+      // Notes that say nothing reach no repository: only the look at it tells that it works.
+      if (done && !drops) note_success(lane);
       if (!done) note_failure(lane, done.error());
       changed_.notify_all();
     }
