@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "restore_scene.h"
+#include "testing/wait.h"
 
 namespace pgark::testing {
 namespace {
@@ -184,6 +185,92 @@ TEST_F(TimelineCoverage, DamagedSegmentGetsAGoodCopyBesideIt) {
   ASSERT_OK_AND_ASSIGN(const std::string original, read_file(pg_wal(*scene_->server, names[1])));
   EXPECT_TRUE(got == original);
   EXPECT_THAT(document({"archive-heal", "--verify"}, 0)["repositories"][0]["healed"], IsEmpty());
+}
+
+TEST_F(TimelineCoverage, RepositoriesAreCheckedEachAndHealEachOther) {
+  ASSERT_OK(scene_->cli->set("global", "repo2-path", scene_->place("repo2")));
+  ASSERT_OK(scene_->cli->run_ok({"stanza-create"}));
+  const auto names = write_segments(*scene_->server, 4);
+  ASSERT_THAT(names, SizeIs(4));
+  const json good = document({"check"}, 0);
+  ASSERT_THAT(good["repositories"], SizeIs(2));
+  EXPECT_EQ(good["repositories"][1]["last_segment"], good["repositories"][0]["last_segment"]);
+
+  lose(names[1]);
+  ASSERT_TRUE(fs::remove(pg_wal(*scene_->server, names[1])));
+  const json checked = document({"check"}, 1);
+  ASSERT_EQ(codes(checked), std::vector<std::string>{"error wal_gap"});
+  EXPECT_EQ(checked["findings"][0]["repo"], 1);
+  EXPECT_THAT(codes(document({"check", "--repo=2"}, 0)), IsEmpty());
+
+  const json healed = document({"archive-heal"}, 0);
+  ASSERT_THAT(healed["repositories"], SizeIs(2));
+  ASSERT_THAT(healed["repositories"][0]["healed"], SizeIs(1)) << healed.dump(2);
+  EXPECT_THAT(healed["repositories"][0]["healed"][0]["source"].get<std::string>(), HasSubstr("repo2"));
+  EXPECT_THAT(codes(document({"check"}, 0)), IsEmpty());
+}
+
+TEST_F(TimelineCoverage, WalThatWasGivenUpIsToldAndHealedWhileItIsThere) {
+  ASSERT_OK(scene_->cli->set("global", "archive-push-queue-max", "2MiB"));
+  const std::string away = scene_->place("away");
+  fs::rename(scene_->cli->repo_path(), away);
+  for (int i = 0; i < 6; ++i) {
+    ASSERT_OK(scene_->server->exec(fmt::format("INSERT INTO t VALUES ({}, 'given up')", i)));
+    ASSERT_OK(scene_->server->exec("SELECT pg_switch_wal()"));
+  }
+  const std::string notes = scene_->cli->directory() + "/spool/archive/main/dropped.jsonl";
+  ASSERT_TRUE(wait_until([&] { return fs::exists(notes); })) << scene_->server->log_tail();
+  fs::rename(away, scene_->cli->repo_path());
+  ASSERT_OK(scene_->server->archive_all(std::chrono::seconds(150)));
+
+  const json checked = document({"check"}, 1);
+  ASSERT_EQ(codes(checked), std::vector<std::string>{"error wal_dropped"}) << checked.dump(2);
+  EXPECT_THAT(checked["findings"][0]["what"].get<std::string>(), HasSubstr("archive-push-queue-max"));
+  const json shown = cluster();
+  EXPECT_EQ(shown["needs_backup"], true);
+  ASSERT_FALSE(shown["given_up"].empty());
+  EXPECT_EQ(shown["given_up"][0]["min"], timeline(1)["broken"][0]["gaps"][0]["min"]);
+  // pg_wal keeps more than it has to here.
+  EXPECT_EQ(document({"archive-heal"}, 0)["whole"], true);
+  EXPECT_THAT(codes(document({"check"}, 0)), IsEmpty());
+}
+
+TEST_F(TimelineCoverage, WalThatDiedWithThePrimaryIsHealedFromTheStandby) {
+  ASSERT_OK(scene_->cli->run_ok(scene_->restore_args(
+      "standby", {"--type=standby", "--recovery-option=primary_conninfo=" + scene_->server->conninfo()})));
+  ASSERT_OK_AND_ASSIGN(auto standby, PgServer::adopt(scene_->place("standby"), scene_->server->install(),
+                                                     {"wal_retrieve_retry_interval=100ms", "archive_mode=on",
+                                                      "archive_command=" + scene_->cli->archive_command()}));
+  ASSERT_OK(standby->launch());
+  // From here on nothing of the primary is archived, and the standby streams it.
+  ASSERT_OK(scene_->server->configure("archive_command = 'false'"));
+  ASSERT_OK(scene_->server->reload());
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_OK(scene_->server->exec(fmt::format("INSERT INTO t VALUES ({}, 'streamed')", i)));
+    ASSERT_OK(scene_->server->exec("SELECT pg_switch_wal()"));
+  }
+  ASSERT_OK_AND_ASSIGN(const Lsn written, scene_->server->current_lsn());
+  ASSERT_OK(wait_for("the standby", [&]() -> Result<bool> {
+    TRY_ASSIGN(const auto rows, standby->query("SELECT pg_last_wal_replay_lsn() >= '" + to_string(written) + "'"));
+    return rows.text() == "t";
+  }));
+  ASSERT_OK(scene_->server->kill());
+  ASSERT_OK(standby->promote());
+  ASSERT_THAT(write_segments(*standby, 2), SizeIs(2));
+
+  // Nothing on timeline 1 follows what is missing; that timeline 2 left it later tells.
+  const json child = timeline(2);
+  EXPECT_EQ(child["fork"], "promotion");
+  ASSERT_THAT(child["broken"], SizeIs(1)) << child.dump(2);
+  EXPECT_EQ(child["broken"][0]["needs_backup"], true);
+  EXPECT_EQ(child["broken"][0]["gaps"][0]["timeline"], 1);
+  EXPECT_GE(child["broken"][0]["gaps"][0]["count"], 2) << "the archiver may have taken the first with its old command";
+  ASSERT_OK(scene_->cli->use_cluster(*standby));
+  EXPECT_THAT(codes(document({"check"}, 1)), Contains("error wal_gap"));
+  EXPECT_EQ(document({"archive-heal"}, 0)["whole"], true);
+  EXPECT_THAT(timeline(2)["broken"], IsEmpty());
+  EXPECT_THAT(codes(document({"check"}, 0)), IsEmpty());
+  ASSERT_OK(standby->stop());
 }
 
 TEST_F(TimelineCoverage, WhatNobodyHasDemandsABackupAndABackupCoversIt) {
