@@ -249,6 +249,7 @@ TEST_F(TimelineCoverage, WalThatDiedWithThePrimaryIsHealedFromTheStandby) {
     ASSERT_OK(scene_->server->exec(fmt::format("INSERT INTO t VALUES ({}, 'streamed')", i)));
     ASSERT_OK(scene_->server->exec("SELECT pg_switch_wal()"));
   }
+  ASSERT_OK(scene_->server->exec("INSERT INTO t VALUES (4, 'flushed, so that it is streamed at once')"));
   ASSERT_OK_AND_ASSIGN(const Lsn written, scene_->server->current_lsn());
   ASSERT_OK(wait_for("the standby", [&]() -> Result<bool> {
     TRY_ASSIGN(const auto rows, standby->query("SELECT pg_last_wal_replay_lsn() >= '" + to_string(written) + "'"));
