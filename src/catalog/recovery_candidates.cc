@@ -77,6 +77,30 @@ std::string describe_commit(const pg::WalCommit& commit) {
   return fmt::format("transaction {} at {}", commit.xid.value, describe_moment(commit.time, commit.lsn));
 }
 
+std::vector<pg::TimelineSpan> RecoveryCandidate::spans(Lsn end, bool goes_on) const {
+  std::vector<pg::TimelineSpan> out;
+  for (pg::TimelineSpan span : path->history().spans()) {
+    span.begin = std::max(span.begin, backup->start_lsn);
+    if (!goes_on && (!span.end || *span.end > end)) span.end = end;
+    if (!span.end || *span.end > span.begin) out.push_back(span);
+  }
+  return out;
+}
+
+std::vector<PlannedWal> RecoveryCandidate::wal_to(Lsn end) const {
+  std::vector<PlannedWal> out;
+  const uint32_t segment_bytes = path->segment_bytes();
+  for (size_t i = path->index_of(*run, first_number); i <= run->last; ++i) {
+    const pg::WalSegment& segment = path->segments()[i];
+    if (segment.number > last_number && pg::segment_start(segment, segment_bytes) >= end) break;
+    const std::string name = pg::segment_name(segment, segment_bytes);
+    if (out.empty() || out.back().timeline != segment.timeline) out.push_back({segment.timeline, name, {}, 0});
+    out.back().last = name;
+    ++out.back().segment_count;
+  }
+  return out;
+}
+
 const RecoveryPath& RecoveryCandidates::path_to(WalCatalog& wal, TimelineId timeline) {
   auto& path = paths_[timeline];
   if (!path) {

@@ -9,6 +9,7 @@
 
 #include "catalog/backup.h"
 #include "catalog/recovery_path.h"
+#include "catalog/recovery_plan.h"
 #include "catalog/target.h"
 
 namespace pgark {
@@ -26,6 +27,10 @@ struct RecoveryCandidate {
   bool usable() const { return run != nullptr; }
   /// Segment of the path in which what follows the backup begins.
   size_t stop_index() const { return path->index_of(*run, last_number); }
+  /// The path from the start of the backup to `end`; its last span has no end if recovery goes on.
+  std::vector<pg::TimelineSpan> spans(Lsn end, bool goes_on) const;
+  /// The WAL from the start of the backup up to a position, all of its own at least.
+  std::vector<PlannedWal> wal_to(Lsn end) const;
   PathWalk walk(WalCatalog& wal) const { return PathWalk(wal, *path, *run, stop_index(), backup->stop_lsn); }
 };
 

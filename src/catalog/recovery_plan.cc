@@ -62,7 +62,9 @@ class Planner {
 
   std::string name_of(const pg::WalSegment& segment) const { return pg::segment_name(segment, wal_.segment_bytes()); }
   /// The target as it is told to the user: "target xid 731".
-  std::string subject() const { return "target " + describe_target(target_); }
+  std::string subject() const {
+    return target_.kind == TargetKind::kDefault ? "the end of the WAL" : "target " + describe_target(target_);
+  }
   bool serves_time(Timestamp time) const { return target_.exclusive ? time < target_.time : time <= target_.time; }
   void note(std::string text) { notes_.push_back(std::move(text)); }
 
@@ -72,8 +74,6 @@ class Planner {
                   const std::function<Result<bool>(const pg::WalIndex&)>& holds);
 
   RecoveryPlan finish(const Candidate& from, const Found& found);
-  std::vector<pg::TimelineSpan> path_of(const Candidate& from, const Found& found, bool goes_on) const;
-  std::vector<PlannedWal> wal_of(const Candidate& from, Lsn read_to) const;
   std::string server_timeline(const Candidate& from, const Found& found) const;
 
   WalCatalog& wal_;
@@ -85,30 +85,6 @@ class Planner {
 };
 
 // -- From what was found to the plan.
-
-std::vector<pg::TimelineSpan> Planner::path_of(const Candidate& from, const Found& found, bool goes_on) const {
-  std::vector<pg::TimelineSpan> path;
-  for (pg::TimelineSpan span : from.path->history().spans()) {
-    span.begin = std::max(span.begin, from.backup->start_lsn);
-    if (!goes_on && (!span.end || *span.end > found.end)) span.end = found.end;
-    if (!span.end || *span.end > span.begin) path.push_back(span);
-  }
-  return path;
-}
-
-std::vector<PlannedWal> Planner::wal_of(const Candidate& from, Lsn read_to) const {
-  std::vector<PlannedWal> out;
-  const auto& segments = from.path->segments();
-  for (size_t i = from.path->index_of(*from.run, from.first_number); i <= from.run->last; ++i) {
-    const pg::WalSegment& segment = segments[i];
-    if (segment.number > from.last_number && pg::segment_start(segment, wal_.segment_bytes()) >= read_to) break;
-    if (out.empty() || out.back().timeline != segment.timeline)
-      out.push_back({segment.timeline, name_of(segment), {}, 0});
-    out.back().last = name_of(segment);
-    ++out.back().segment_count;
-  }
-  return out;
-}
 
 std::string Planner::server_timeline(const Candidate& from, const Found& found) const {
   const bool as_asked = found.server_target != TargetKind::kLsn &&
@@ -138,9 +114,9 @@ RecoveryPlan Planner::finish(const Candidate& from, const Found& found) {
   plan.end = found.end;
   plan.last_commit = found.last_commit;
   plan.next_commit = found.next_commit;
-  plan.path = path_of(from, found, goes_on);
+  plan.path = from.spans(found.end, goes_on);
   if (from.usable() && found.end.bytes != 0) {
-    plan.wal = wal_of(from, std::max(found.read_to, found.end));
+    plan.wal = from.wal_to(std::max(found.read_to, found.end));
     const size_t to_the_end = from.run->last - from.path->index_of(*from.run, from.first_number) + 1;
     plan.gap_follows = !from.path->is_last(*from.run) && plan.wal_segment_count() == to_the_end;
   }
@@ -172,7 +148,8 @@ Error Planner::gap_error(const Candidate& from, const PathGap& gap, const std::o
   else
     error = std::move(error).with_hint(
         fmt::format("for the state of the backup itself: --type=immediate --set={}", from.backup->label));
-  return std::move(error).with_hint("if the missing segments are still in pg_wal of a server, archive them again");
+  return std::move(error).with_hint(
+      "if a server still has the WAL in pg_wal, bring it into the archive: pgark archive-heal");
 }
 
 Error Planner::before_reach() {
@@ -517,6 +494,15 @@ Result<RecoveryPlan> Planner::plan_immediate() {
 Result<RecoveryPlan> Planner::plan_time() {
   TRY_ASSIGN(const Candidate* from,
              newest_usable([this](const BackupMeta& backup) { return backup.stopped <= target_.time; }));
+  for (const Candidate& older : candidates_.all())
+    if (older.path == from->path && older.backup->stop_lsn < from->backup->stop_lsn &&
+        older.backup->stopped > from->backup->stopped) {
+      note(fmt::format(
+          "the clock of the primary was set back between backups {} and {}: the target is looked for behind "
+          "the latter; for a moment before that give --set={}",
+          older.backup->label, from->backup->label, older.backup->label));
+      break;
+    }
   TRY_ASSIGN(const Found found, look_for_time(*from));
   return finish(*from, found);
 }

@@ -16,11 +16,11 @@ using pg::TimelineHistory;
 using pg::WalSegment;
 using pg::WalTransactionEnd;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using testing::FakeWalCatalog;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 constexpr uint32_t kSegment = 1u << 20;
 constexpr TimelineId kOne{1};
@@ -172,6 +172,13 @@ TEST_F(Plan, TimeFollowsTheOrderOfWalWhenTheClockJumpsBack) {
   const RecoveryPlan jumped = planned(to_time(minute(96)));
   EXPECT_EQ(jumped.stop, (RecoveryStop{at(8, 0x200), false}));
   EXPECT_EQ(xid_of(jumped.last_commit), 81u);
+}
+
+TEST_F(Plan, SaysWhenTheClockWasSetBackBetweenBackups) {
+  add(kOne, 2, 12);
+  backups_ = {backup("A", 2, 70), backup("B", 6, 11)};
+  EXPECT_THAT(planned(to_time(minute(80))).notes,
+              Contains(AllOf(HasSubstr("set back between backups A and B"), HasSubstr("--set=A"))));
 }
 
 TEST_F(Plan, CommitsDuringTheBackupDoNotStopIt) {

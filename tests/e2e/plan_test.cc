@@ -5,12 +5,14 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "core/clock.h"
 #include "core/file.h"
 #include "pg/timeline_history.h"
 #include "restore_scene.h"
+#include "testing/wait.h"
 
 namespace pgark::testing {
 namespace {
@@ -281,6 +283,46 @@ TEST(Plan, IsPrintedWithoutTouchingAnythingAndRefusesWhatIsOutOfReach) {
   EXPECT_EQ(behind_it["plan"]["server_target"], "default");
   EXPECT_GE(behind_it["plan"]["last_commit"]["xid"], ledger.last().xid.value);
   ASSERT_OK(scene->restore_and_verify("latest", LedgerTarget::latest()));
+}
+
+/// A timeline whose history is archived and none of its segments yet, while its parent's segment goes on past the fork:
+/// a server left alone reads on there, with what the new timeline never had.
+TEST(Plan, EndsAtAForkBehindWhichNothingIsArchivedYet) {
+  PGARK_REQUIRE_PG(install, 15);
+  ASSERT_OK_AND_ASSIGN(const auto scene, RestoreScene::create(install));
+  Ledger& ledger = *scene->ledger;
+  ASSERT_OK(scene->backup());
+  ASSERT_OK(ledger.commit_rows(5));
+  ASSERT_OK(ledger.restore_point("fork"));
+  ASSERT_OK(ledger.commit_rows(5));
+  ASSERT_OK(scene->server->archive_all());
+  ASSERT_OK(
+      scene->cli->run_ok(scene->restore_args("second", {"--type=name", "--target=fork", "--target-action=promote"})));
+  ASSERT_OK_AND_ASSIGN(auto second, PgServer::adopt(scene->place("second"), install, {}));
+  ASSERT_OK(second->launch());
+  ASSERT_OK_AND_ASSIGN(const RecoveryEnd end, second->wait_for_recovery_end());
+  ASSERT_EQ(end, RecoveryEnd::kPromoted);
+  const std::string done = second->data_dir() + "/pg_wal/archive_status/00000002.history.done";
+  ASSERT_OK(wait_for("the history to be archived", [&]() -> Result<bool> { return std::filesystem::exists(done); }));
+  ASSERT_OK(second->kill());
+
+  ASSERT_OK_AND_ASSIGN(const nlohmann::json planned, scene->cli->run_json(scene->restore_args("dry", {"--dry-run"})));
+  EXPECT_EQ(planned["timeline"], 2);
+  EXPECT_EQ(planned["plan"]["server_target"], "lsn");
+  EXPECT_THAT(planned["plan"]["notes"].dump(), HasSubstr("no WAL of timeline 2"));
+  ASSERT_OK(scene->cli->run_ok(scene->restore_args("third")));
+  ASSERT_OK_AND_ASSIGN(const auto third, scene->adopt("third"));
+  ASSERT_OK(third->launch());
+  ASSERT_OK_AND_ASSIGN(const RecoveryEnd third_end, third->wait_for_recovery_end());
+  EXPECT_EQ(third_end, RecoveryEnd::kPromoted) << "as without a target";
+  ASSERT_OK(ledger.verify(*third, LedgerTarget::at_name("fork")));
+  // That it would have been otherwise is why the plan stops it.
+  ASSERT_OK(scene->cli->run_ok(scene->restore_args("alone", {"--recovery-option=recovery_target_lsn="})));
+  ASSERT_OK_AND_ASSIGN(const auto alone, scene->adopt("alone"));
+  ASSERT_OK(alone->launch());
+  ASSERT_OK_AND_ASSIGN(const RecoveryEnd alone_end, alone->wait_for_recovery_end());
+  EXPECT_EQ(alone_end, RecoveryEnd::kPromoted);
+  EXPECT_FALSE(ledger.verify(*alone, LedgerTarget::at_name("fork")));
 }
 
 }  // namespace
