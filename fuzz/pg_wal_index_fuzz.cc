@@ -40,6 +40,7 @@ void check_records(const uint8_t* data, size_t size) {
     testing::SampleRecord record{
         .rmgr = pg::WalRmgr{static_cast<uint8_t>(data[at] % 23)}, .info = data[at + 1], .xid = Xid{data[at + 2]}};
     if (!pg::is_wal_rmgr(record.rmgr, major)) record.rmgr = pg::wal_rmgr::kTransaction;
+    if (record.rmgr == pg::wal_rmgr::kXlog && (record.info & 0xf0) == 0x40) record.info = 0x50;  // No switch here.
     for (uint8_t id = 0; id < data[at + 3] % 3; ++id) {
       testing::SampleBlock block;
       block.ref.id = id;
@@ -87,6 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto index = pg::decode_wal_index(raw)) {
     if (index->segment_bytes <= (16u << 20)) check_stored(*index);
   }
-  if (size >= 10) check_records(data, size);
+  // Costly, and its first byte is none that an index begins with.
+  if (size >= 10 && data[0] >= 0x80) check_records(data, size);
   return 0;
 }

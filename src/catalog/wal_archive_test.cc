@@ -6,6 +6,7 @@
 #include "repo/stored_file.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
+#include "store/posix_store.h"
 #include "testing/fake_wal_catalog.h"
 #include "testing/memory_repository.h"
 #include "testing/wal_records.h"
@@ -239,6 +240,44 @@ TEST_F(RepositoryWalTest, WalkRefusesSegmentsThatDoNotJoin) {
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code(), Errc::kCorrupt);
   EXPECT_THAT(refused.error().message(), HasSubstr("000000010000000000000011 does not join"));
+}
+
+/// WAL with indexes as the first version wrote it: it stays readable for ever, and its indexes are what would be made
+/// today.
+TEST(GoldenWal, StaysReadable) {
+  auto store = PosixStore::open(PGARK_SOURCE_DIR "/tests/golden/format-1-wal/repo");
+  ASSERT_TRUE(store.has_value()) << store.error().to_string();
+  const auto repository = Repository::open(**store).value();
+  const ClusterRecord cluster = current_cluster(*repository, "main").value();
+  RepositoryWal wal = RepositoryWal::open(*repository, "main", cluster).value();
+  EXPECT_THAT(wal.segments_of(TimelineId{1}), ElementsAre(2, 3));
+  for (const uint64_t number : {2u, 3u}) {
+    const pg::WalSegment segment{TimelineId{1}, number};
+    const ObjectKey key = wal_key("main", 1, pg::segment_name(segment, kSegmentBytes)).value();
+    const auto stored = read_stored_index(*repository, key);
+    ASSERT_TRUE(stored.has_value() && stored->has_value());
+    const auto decoded = pg::decode_wal_index(**stored);
+    ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
+    const auto file = read_stored_file(*repository, key);
+    ASSERT_TRUE(file.has_value()) << file.error().to_string();
+    EXPECT_EQ(*decoded, pg::make_wal_index(file->raw, segment).value());
+  }
+  const pg::WalIndex first = wal.index({TimelineId{1}, 2}).value();
+  const pg::WalIndex second = wal.index({TimelineId{1}, 3}, &first).value();
+  EXPECT_EQ(first.system_id, 7512345678901234567u);
+  EXPECT_EQ(first.first_commit->xid, Xid{730});
+  EXPECT_EQ(first.first_commit->time, ::pgark::testing::kSampleNoon);
+  EXPECT_EQ(first.minutes.size(), 2u);
+  const pg::WalForkChanges& changes = first.changes.at({kTable, pg::Fork::kMain});
+  EXPECT_EQ(changes.limit_block, 60u);
+  EXPECT_THAT(changes.blocks, ElementsAre(5, 7, 8, 9));
+  EXPECT_TRUE(first.fragment.has_value());
+  EXPECT_EQ(second.first_commit->xid, Xid{732});
+  EXPECT_EQ(second.xid_last, Xid{733});
+  EXPECT_EQ(second.changes.at({{1663, 5, 16390}, pg::Fork::kMain}).limit_block, 0u);
+  ASSERT_EQ(second.restore_points.size(), 1u);
+  EXPECT_EQ(second.restore_points[0].name, "golden");
+  EXPECT_EQ(second.whole_databases.size(), 1u);
 }
 
 /// Timeline 2 left 1 within segment 4, timeline 3 left 2 right at the start of 7.

@@ -1,7 +1,7 @@
-// Writes the golden repository of the current format: make_golden DIRECTORY. Run once for each format version; what it
-// wrote is committed and never made again, so that every later pgark is held to reading it. Contents are a small data
-// directory with one of everything the format can say, and expected.txt beside it: kind, size, mode, content hash and
-// path of each entry.
+// Writes the golden repositories of the current format: make_golden DIRECTORY, and make_golden DIRECTORY wal. Run once
+// for each format version; what it wrote is committed and never made again, so that every later pgark is held to
+// reading it. The first is a small data directory with one of everything the format can say, and expected.txt beside
+// it: kind, size, mode, content hash and path of each entry. The second is WAL with indexes.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -11,8 +11,10 @@
 #include "catalog/cluster.h"
 #include "catalog/wal.h"
 #include "core/file.h"
+#include "pg/wal_index.h"
 #include "repo/stored_file.h"
 #include "store/posix_store.h"
+#include "testing/wal_records.h"
 
 namespace pgark {
 namespace {
@@ -233,15 +235,72 @@ Result<> make_golden(const std::string& directory) {
   return write_file_durable(directory + "/expected.txt", golden.expected(), 0644);
 }
 
+/// Two segments with one of everything an index can say; a commit that drops a relation crosses from one into the
+/// other.
+std::vector<std::byte> golden_wal() {
+  using namespace testing;
+  constexpr pg::WalRelation kTable{1663, 5, 16384};
+  constexpr pg::WalRelation kDropped{1663, 5, 16390};
+  WalBuilder wal(
+      {.segment_bytes = 1u << 20, .system_id = 7512345678901234567, .start = Lsn{0x20'0000}, .prev = Lsn{0x1f'ffd0}});
+  for (const uint32_t block : {7u, 8u, 9u, 100u, 5u}) wal.add(touch(kTable, block));
+  wal.add(create({1663, 5, 16400}, 0, Xid{730}));
+  wal.add(end_record({.xid = Xid{730}, .time = kSampleNoonPg}));
+  wal.add(truncate(kTable, 60, 7));
+  wal.add(end_record({.opcode = 0x20, .xid = Xid{731}, .time = kSampleNoonPg + 61'000'000}));
+  const auto filler = [&](size_t bytes) {
+    SampleRecord message{.rmgr = pg::wal_rmgr::kLogicalMessage};
+    message.main_data.resize(bytes);
+    wal.add(message);
+  };
+  while (wal.bytes().size() < (1u << 20) - 8192) filler(4000);
+  filler(wal.room() - 29 - 64);
+  wal.add(end_record({.xid = Xid{732},
+                      .time = kSampleNoonPg + 62'000'000,
+                      .subxids = {733},
+                      .dropped = {kDropped},
+                      .invalidations = 3}));
+  ByteWriter point;
+  point.fixed(kSampleNoonPg + 63'000'000);
+  point.raw(as_bytes("golden"));
+  std::vector<std::byte> raw = std::move(point).take();
+  raw.resize(72);
+  wal.add({.rmgr = pg::wal_rmgr::kXlog, .info = 0x70, .main_data = raw});
+  wal.add({.rmgr = pg::wal_rmgr::kDatabase, .info = 0x11, .main_data = std::vector<std::byte>(8, std::byte{1})});
+  wal.add_switch();
+  return std::move(wal.bytes());
+}
+
+Result<> make_golden_wal(const std::string& directory) {
+  FixedClock clock;
+  TRY(make_directories(directory + "/repo"));
+  TRY_ASSIGN(auto store, PosixStore::open(directory + "/repo"));
+  TRY_ASSIGN(auto repository, Repository::open_or_create(*store, clock));
+  const BackupMeta meta = golden_meta();
+  TRY(write_cluster(*repository, kStanza,
+                    {1, meta.system_identifier, meta.pg_major, meta.control_version, meta.catalog_version,
+                     meta.wal_segment_bytes, clock.now()}));
+  const std::vector<std::byte> wal = golden_wal();
+  for (uint64_t number = 2; number <= 3; ++number) {
+    const pg::WalSegment segment{TimelineId{1}, number};
+    const Bytes content = Bytes(wal).subspan((number - 2) << 20, 1u << 20);
+    TRY_ASSIGN(const pg::WalIndex index, pg::make_wal_index(content, segment));
+    TRY_ASSIGN(const ObjectKey key, wal_key(kStanza, 1, pg::segment_name(segment, 1u << 20)));
+    TRY(write_stored_file(*repository, key, content, "{}", Codec::kZstd, 1, 1, pg::encode_wal_index(index)));
+  }
+  return {};
+}
+
 }  // namespace
 }  // namespace pgark
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: make_golden DIRECTORY\n");
+  const bool wal = argc == 3 && std::string_view(argv[2]) == "wal";
+  if (argc != 2 && !wal) {
+    std::fprintf(stderr, "usage: make_golden DIRECTORY [wal]\n");
     return 2;
   }
-  if (const auto made = pgark::make_golden(argv[1]); !made.has_value()) {
+  if (const auto made = wal ? pgark::make_golden_wal(argv[1]) : pgark::make_golden(argv[1]); !made.has_value()) {
     std::fprintf(stderr, "%s\n", made.error().to_string().c_str());
     return 1;
   }
