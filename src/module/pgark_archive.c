@@ -24,12 +24,12 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 PG_MODULE_MAGIC;
 
@@ -325,7 +325,7 @@ is_configured(void)
 {
 	if (stanza != NULL && stanza[0] != '\0')
 		return true;
-#if PG_VERSION_NUM >= 170000
+#ifdef arch_module_check_errdetail	/* 17 and later */
 	arch_module_check_errdetail("%s is not set.", "pgark.stanza");
 #endif
 	return false;

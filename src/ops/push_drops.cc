@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <optional>
 #include <set>
 
 #include "catalog/wal_dropped.h"

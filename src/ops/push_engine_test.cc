@@ -250,10 +250,9 @@ TEST(PushEngine, CarriesOverWhatWasGivenUp) {
 /// again.
 TEST(PushEngine, EveryFailingStoreCallLeavesItAcknowledgedOrRepeatable) {
   const std::pair<Fault, Errc> kinds[] = {
-      {Fault::kFail, Errc::kTransient},           {Fault::kFail, Errc::kPermission},
-      {Fault::kFail, Errc::kOutcomeUnknown},      {Fault::kFailAfter, Errc::kTransient},
-      {Fault::kFailAfter, Errc::kOutcomeUnknown}, {Fault::kTruncate, Errc::kTransient},
-      {Fault::kDelay, Errc::kTransient}};
+      {Fault::kFail, Errc::kTransient},      {Fault::kFail, Errc::kOutcomeUnknown},
+      {Fault::kFailAfter, Errc::kTransient}, {Fault::kFailAfter, Errc::kOutcomeUnknown},
+      {Fault::kTruncate, Errc::kTransient},  {Fault::kDelay, Errc::kTransient}};
   for (const auto& [fault, code] : kinds) {
     for (const size_t victim : {size_t{0}, size_t{1}}) {
       for (uint64_t n = 1;; ++n) {

@@ -63,8 +63,10 @@ class PushScene {
     const std::string status = wal() + "/archive_status/" + name;
     EXPECT_EQ(std::rename((status + ".ready").c_str(), (status + ".done").c_str()), 0);
   }
+  /// A segment that was switched after its first pages: quick to make, and to compress.
   void put_segment(uint64_t number, uint64_t seed = 1, uint32_t timeline = 1) const {
-    put(segment_name(number, timeline), as_text(sample_segment({TimelineId{timeline}, number}, seed + number)));
+    const Buffer content = sample_segment({TimelineId{timeline}, number}, seed + number, {}, size_t{3} * 8192);
+    put(segment_name(number, timeline), as_text(content));
   }
 
   void add_repository() {

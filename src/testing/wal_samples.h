@@ -1,6 +1,7 @@
 // WAL segments and histories as PostgreSQL would archive them, made up: for tests that need no server.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -29,7 +30,8 @@ inline Buffer sample_segment(const pg::WalSegment& segment, uint64_t seed, const
                              size_t switched_at = SIZE_MAX) {
   Buffer out(wal.segment_bytes);
   Rng rng(seed);
-  for (size_t i = 0; i < out.size(); ++i) out.data()[i] = static_cast<std::byte>(rng.next() % 16);
+  const size_t filled = std::min(out.size(), switched_at);
+  for (size_t i = 0; i < filled; ++i) out.data()[i] = static_cast<std::byte>(rng.next() % 16);
   for (size_t offset = 0; offset < out.size(); offset += wal.block_bytes) {
     std::byte* page = out.data() + offset;
     if (offset >= switched_at) {

@@ -243,6 +243,10 @@ TEST(ArchiveAsync, WhatQueueMaxGivesUpIsRecorded) {
     }
     const std::string log = read_file(site.cli().directory() + "/log/main-archive-push.log").value_or("");
     EXPECT_THAT(log, HasSubstr("is given up and not stored"));
+    ASSERT_OK_AND_ASSIGN(const auto info, site.cli().run_json({"info", "--repo=2"}));
+    const auto& cluster = info["stanzas"][0]["clusters"][0];
+    EXPECT_FALSE(cluster["given_up"].empty()) << info.dump(2);
+    EXPECT_FALSE(cluster["gaps"].empty()) << info.dump(2);
   }
 }
 
@@ -293,6 +297,24 @@ TEST(ArchiveAsync, SecondCloneOfATimelineIsRefused) {
     ASSERT_OK(scene.cli->run_ok({"archive-get", "00000002.history", destination}));
     EXPECT_EQ(read_file(destination).value_or(""), *stored) << "the first one's stays";
   }
+}
+
+TEST(ArchiveAsync, StandbyThatArchivesTooOffersTheSameSegments) {
+  PGARK_REQUIRE_PG(install, 15);
+  ASSERT_OK_AND_ASSIGN(const Site site, Site::create(install));
+  const RestoreScene& scene = *site.scene;
+  ASSERT_OK(scene.backup());
+  ASSERT_OK(site.write_segments(6));
+  ASSERT_OK(site.server().archive_all());
+  ASSERT_OK(scene.cli->run_ok(scene.restore_args("standby", {"--type=standby"})));
+  ASSERT_OK_AND_ASSIGN(auto standby, PgServer::adopt(scene.place("standby"), install, {"archive_mode=always"}));
+  ASSERT_OK(standby->start());
+  ASSERT_OK(wait_for("the standby to archive", [&]() -> Result<bool> {
+    TRY_ASSIGN(const PgRows rows, standby->query("SELECT archived_count FROM pg_stat_archiver"));
+    return rows.integer() >= 6;
+  }));
+  ASSERT_OK_AND_ASSIGN(const PgRows failed, standby->query("SELECT failed_count FROM pg_stat_archiver"));
+  EXPECT_EQ(failed.integer(), 0) << standby->log_tail();
 }
 
 TEST(ArchiveAsync, SpoolThatCannotBeUsedIsNamed) {
