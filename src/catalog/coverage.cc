@@ -237,6 +237,7 @@ class Surveyor {
     if (!coverage.current && !coverage.timelines.empty()) coverage.current = coverage.timelines.back().timeline;
     coverage.index_reads = segments_.reads();
     coverage.given_up = request_.given_up;
+    coverage.backup_count = request_.backups.size();
     return coverage;
   }
 
@@ -539,8 +540,9 @@ const TimelineCoverage* WalCoverage::find(TimelineId timeline) const {
 
 bool WalCoverage::needs_backup() const {
   const TimelineCoverage* one = current_timeline();
-  return one != nullptr && std::any_of(one->broken.begin(), one->broken.end(),
-                                       [](const BrokenRange& range) { return range.needs_backup(); });
+  if (one == nullptr || backup_count == 0) return false;
+  return one->recoverable.empty() || std::any_of(one->broken.begin(), one->broken.end(),
+                                                 [](const BrokenRange& range) { return range.needs_backup(); });
 }
 
 Result<WalCoverage> wal_coverage(WalCatalog& wal, const CoverageRequest& request) {

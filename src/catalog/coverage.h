@@ -100,11 +100,13 @@ struct WalCoverage {
   std::vector<TimelineCoverage> timelines;
   std::vector<GivenUpWal> given_up;   // As in the request; what of it lacks is in the gaps.
   std::optional<TimelineId> current;  // The one the cluster is on, as far as known.
+  size_t backup_count = 0;            // That were asked with.
   size_t index_reads = 0;
 
   const TimelineCoverage* find(TimelineId timeline) const;
   const TimelineCoverage* current_timeline() const { return current ? find(*current) : nullptr; }
-  /// The cluster goes on behind a gap, and no backup lies behind it.
+  /// The cluster goes on behind a gap, and no backup lies behind it; or no backup leads to its timeline at all. False
+  /// if there is none whatsoever: that is another matter.
   bool needs_backup() const;
 };
 

@@ -194,6 +194,20 @@ TEST_F(Coverage, ChainOfForksIsOneWay) {
   EXPECT_THAT(holed.timelines[2].gaps, IsEmpty());
 }
 
+TEST_F(Coverage, TimelineThatNoBackupLeadsToNeedsOne) {
+  add(kOne, 1, 9);
+  add(kTwo, 4, 8);
+  wal_.add_history(TimelineHistory(kTwo, {{kOne, at(4, 0x800), "after transaction 7"}}));
+  EXPECT_FALSE(survey().needs_backup()) << "there is none at all, which is told elsewhere";
+  request_.backups = {backup("behind the switch", kOne, 6, 6)};
+  EXPECT_TRUE(survey().needs_backup());
+  request_.current = kOne;
+  EXPECT_FALSE(survey().needs_backup());
+  request_.current = kTwo;
+  request_.backups.push_back(backup("own", kTwo, 7, 7));
+  EXPECT_FALSE(survey().needs_backup());
+}
+
 TEST_F(Coverage, WhatTheParentLostBehindTheSwitchIsNoGapOfTheChild) {
   add(kOne, 1, 9);
   remove(kOne, 6, 7);

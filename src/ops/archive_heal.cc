@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "catalog/backup.h"
 #include "catalog/cluster.h"
@@ -65,6 +66,8 @@ class Healer {
 
   Result<ArchiveHealResult> run() {
     TRY_ASSIGN(backups_, list_backups(repository_, options_.stanza));
+    TRY_ASSIGN(const bool readable, heal_damaged_histories());
+    if (!readable) return std::move(result_);
     TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository_, options_.stanza, cluster_));
     WalSurveyOptions survey;
     if (options_.verify) TRY(verify(wal, survey.damaged));
@@ -72,9 +75,8 @@ class Healer {
     result_.needs_backup = coverage.needs_backup();
     collect(coverage);
     if (wanted_.empty() && wanted_histories_.empty()) return std::move(result_);
-    open_sources();
-    TRY_ASSIGN(temporary_, make_temporary());
-    for (const TimelineId timeline : wanted_histories_) TRY(heal_history(timeline));
+    TRY(prepare());
+    for (const TimelineId timeline : wanted_histories_) TRY(heal_history(timeline, ""));
     for (const auto& [segment, damage] : wanted_) {
       TRY(cancel_.check());
       TRY(heal_segment(wal, segment, damage));
@@ -171,6 +173,46 @@ class Healer {
     return pg::make_wal_index(content, segment, before);
   }
 
+  /// Without the histories nothing else can be judged. False: some cannot be read (dry_run: yet).
+  Result<bool> heal_damaged_histories() {
+    TRY_ASSIGN(const auto timelines, list_timeline_histories(repository_, options_.stanza, cluster_.number));
+    std::map<TimelineId, std::string> damaged;
+    for (const TimelineId timeline : timelines) {
+      TRY_ASSIGN(std::string damage, history_damage(timeline));
+      if (!damage.empty()) damaged.emplace(timeline, std::move(damage));
+    }
+    if (damaged.empty()) return true;
+    TRY(prepare());
+    for (const auto& [timeline, damage] : damaged) TRY(heal_history(timeline, damage));
+    if (result_.missing_count == 0 && !options_.dry_run) return true;
+    result_.warnings.emplace_back("segments were not looked at: that needs every timeline history");
+    return false;
+  }
+
+  /// Why no copy of a history can be read; empty if one can.
+  Result<std::string> history_damage(TimelineId timeline) const {
+    const std::string name = pg::history_name(timeline);
+    TRY_ASSIGN(const auto copies, find_wal_copies(repository_, options_.stanza, cluster_.number, name));
+    std::string damage;
+    for (const ObjectKey& key : copies) {
+      const auto stored = read_stored_file(repository_, key, kHistoryBytesMax);
+      if (!stored && stored.error().code() != Errc::kCorrupt) return Error(stored.error());
+      if (stored) {
+        const auto parsed = pg::parse_timeline_history(timeline, as_text(stored->raw));
+        return parsed ? std::string() : parsed.error().message();
+      }
+      if (damage.empty()) damage = stored.error().message();
+    }
+    return damage;
+  }
+
+  Result<> prepare() {
+    if (std::exchange(prepared_, true)) return {};
+    open_sources();
+    TRY_ASSIGN(temporary_, make_temporary());
+    return {};
+  }
+
   void open_sources() {
     std::erase_if(sources_, [&](const std::unique_ptr<WalSource>& source) {
       const auto opened = source->open(options_.stanza, cluster_);
@@ -189,13 +231,13 @@ class Healer {
     return made;
   }
 
-  Result<> heal_history(TimelineId timeline) {
+  Result<> heal_history(TimelineId timeline, const std::string& damage) {
     const std::string name = pg::history_name(timeline);
     const auto check = [&](Bytes content) -> Result<> {
       TRY(pg::parse_timeline_history(timeline, as_text(content)));
       return {};
     };
-    return heal(name, "", kHistoryBytesMax, check);
+    return heal(name, damage, kHistoryBytesMax, check);
   }
 
   Result<> heal_segment(RepositoryWal& wal, const WalSegment& segment, const std::string& damage) {
@@ -353,6 +395,7 @@ class Healer {
   std::map<WalSegment, std::string> wanted_;  // And what is wrong with the stored copy.
   std::vector<TimelineId> wanted_histories_;
   std::optional<pg::WalIndex> last_healed_;  // Segments are healed in order: the one before is the last.
+  bool prepared_ = false;
   std::optional<TemporaryDirectory> temporary_;
   ArchiveHealResult result_;
 };

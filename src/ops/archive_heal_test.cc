@@ -268,6 +268,28 @@ TEST_F(ArchiveHeal, FetchesAHistoryThatIsLost) {
   EXPECT_EQ(result.healed[0].source, "node");
 }
 
+TEST_F(ArchiveHeal, MendsADamagedHistoryBeforeAnythingElse) {
+  const std::string history = "1\t0/1000000\tno recovery target specified\n";
+  const ObjectKey key = *wal_key("main", 1, "00000002.history");
+  ASSERT_OK(write_stored_file(*repository_, key, as_bytes(history), "{}"));
+  for (const auto& [file, content] : make_wal(2000, 2)) archive(file, content);
+  lose(kFirst + 1);
+  ASSERT_OK_AND_ASSIGN(const auto info, store_->stat(key));
+  auto damaged = std::make_unique<FaultStore>(std::make_unique<MemoryStore>());
+  copy_with_flipped_bit(*store_, *damaged, key, info->bytes * 4);
+  store_ = std::move(damaged);
+  ASSERT_OK_AND_ASSIGN(repository_, Repository::open(*store_));
+
+  EXPECT_EQ(heal().missing_count, 1u) << "nobody has it";
+  FakeSource& node = add_source("node");
+  node.files = wal_;
+  node.files["00000002.history"] = history;
+  const ArchiveHealResult result = heal();
+  ASSERT_THAT(names(result.healed), ElementsAre("00000002.history", name(kFirst + 1)));
+  EXPECT_EQ(result.healed[0].key, key.value + ".r1");
+  EXPECT_EQ(result.missing_count, 0u);
+}
+
 TEST_F(ArchiveHeal, OtherRepositoryIsAPlaceToo) {
   MemoryStore second;
   const auto other = new_repository(second);

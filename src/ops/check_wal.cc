@@ -123,6 +123,13 @@ void add_broken(CheckState& state, const CheckedRepository& one, const BrokenRan
 
 void add_coverage_findings(CheckState& state, const CheckedRepository& one, const TimelineCoverage& current) {
   for (const BrokenRange& range : current.broken) add_broken(state, one, range);
+  const bool nothing_leads_here =
+      current.recoverable.empty() && current.broken.empty() && current.broken_backups.empty();
+  if (one.coverage->backup_count > 0 && nothing_leads_here) {
+    state.add({Severity::kError, "timeline_without_backup",
+               fmt::format("no backup leads to timeline {}, which the cluster is on", current.timeline.value),
+               "nothing that was written on it can be recovered", "take a new backup now", one.number});
+  }
   for (const BrokenBackup& backup : current.broken_backups) {
     const bool other = !current.recoverable.empty();
     state.add({other ? Severity::kWarning : Severity::kError, "backup_without_wal",
