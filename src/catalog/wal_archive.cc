@@ -30,8 +30,8 @@ auto from_copies(const Repository& repository, const std::string& stanza, unsign
   for (const ObjectKey& key : keys) {
     if (key == first) continue;
     auto other = use(key);
-    if (other || other.error().code() != Errc::kCorrupt) return other;
-    got = std::move(other);
+    if (other || (other.error().code() != Errc::kCorrupt && other.error().code() != Errc::kNotFound)) return other;
+    if (other.error().code() == Errc::kCorrupt) got = std::move(other);  // One that went meanwhile says nothing.
   }
   return got;
 }

@@ -122,7 +122,8 @@ class WalIndexOn : public ::testing::TestWithParam<ServerKind> {
         "INSERT INTO account SELECT n, 0, repeat(md5(n::text), 4) FROM generate_series(1, 40000) n;"
         "CREATE TABLE shrinking AS SELECT n, repeat('x', 200) AS filler FROM generate_series(1, 20000) n;"
         "CREATE TABLE emptied AS SELECT generate_series(1, 5000) AS n; CREATE TABLE dropped AS SELECT * FROM emptied;"
-        "CREATE TABLE rewritten AS SELECT * FROM emptied; CREATE INDEX by_n ON rewritten (n);"
+        "CREATE TABLE parted AS SELECT * FROM emptied; CREATE TABLE rewritten AS SELECT * FROM emptied; CREATE INDEX "
+        "by_n ON rewritten (n);"
         "CREATE UNLOGGED TABLE unlogged AS SELECT * FROM emptied; CREATE SEQUENCE numbers;"
         "CREATE TABLE many (n int, filler text) WITH (fillfactor = 50);"
         "INSERT INTO many SELECT n, 'some' FROM generate_series(1, 3000) n"));
@@ -175,6 +176,12 @@ class WalIndexOn : public ::testing::TestWithParam<ServerKind> {
     run("BEGIN; CREATE TABLE undone AS SELECT * FROM account LIMIT 100; ROLLBACK");
     run("BEGIN; CREATE TABLE kept AS SELECT 1 AS n; INSERT INTO many VALUES (1, 'p'); PREPARE TRANSACTION 'kept'");
     run("COMMIT PREPARED 'kept'");
+    // A record that has everything an end can have; its own header does not name the transaction.
+    ASSERT_OK_AND_ASSIGN(const auto rows,
+                         session.query_each("BEGIN; DROP TABLE parted; SAVEPOINT a; CREATE TABLE more (n "
+                                            "int); SELECT txid_current(); PREPARE TRANSACTION 'gone'"));
+    xids_.push_back(static_cast<uint32_t>(rows[4].integer()));
+    run("COMMIT PREPARED 'gone'");
     run("BEGIN; CREATE TABLE lost AS SELECT 1 AS n; PREPARE TRANSACTION 'lost'");
     run("ROLLBACK PREPARED 'lost'");
     run("SELECT lo_from_bytea(70000, decode(repeat('00ff', 100000), 'hex')); SELECT lo_put(70000, 5000, 'changed')");
