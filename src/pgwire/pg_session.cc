@@ -2,7 +2,6 @@
 #include "pgwire/pg_session.h"
 
 #include <fmt/format.h>
-#include <libpq-fe.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "pgwire/libpq.h"
 #include "pgwire/pg_error.h"
 
 namespace pgark {
@@ -22,10 +22,10 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 constexpr std::chrono::milliseconds kCancelPoll{100};
 
 struct FinishConnection {
-  void operator()(PGconn* connection) const { PQfinish(connection); }
+  void operator()(PGconn* connection) const { pq().PQfinish(connection); }
 };
 struct ClearResult {
-  void operator()(PGresult* result) const { PQclear(result); }
+  void operator()(PGresult* result) const { pq().PQclear(result); }
 };
 using Connection = std::unique_ptr<PGconn, FinishConnection>;
 using QueryResult = std::unique_ptr<PGresult, ClearResult>;
@@ -46,7 +46,7 @@ Readiness wait_socket(int fd, short events, SteadyTime deadline, const CancelTok
 }
 
 std::string field(const PGresult* result, int code) {
-  const char* text = PQresultErrorField(result, code);
+  const char* text = pq().PQresultErrorField(result, code);
   return text == nullptr ? std::string() : std::string(text);
 }
 
@@ -62,8 +62,8 @@ class LibpqSession final : public PgSession {
     std::vector<const char*> values;
     values.reserve(params.size());
     for (const auto& param : params) values.push_back(param.has_value() ? param->c_str() : nullptr);
-    if (PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(),
-                          nullptr, nullptr, 0) == 0)
+    if (pq().PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(),
+                               nullptr, nullptr, 0) == 0)
       return lost_connection();
     TRY(flush(deadline));
     return receive(deadline);
@@ -74,11 +74,11 @@ class LibpqSession final : public PgSession {
  private:
   Result<> flush(SteadyTime deadline) {
     for (;;) {
-      const int left = PQflush(connection_.get());
+      const int left = pq().PQflush(connection_.get());
       if (left == 0) return {};
       if (left < 0) return lost_connection();
       TRY(wait(POLLIN | POLLOUT, deadline));
-      if (PQconsumeInput(connection_.get()) == 0) return lost_connection();
+      if (pq().PQconsumeInput(connection_.get()) == 0) return lost_connection();
     }
   }
 
@@ -87,13 +87,13 @@ class LibpqSession final : public PgSession {
     PgRows rows;
     std::optional<Error> failure;
     for (;;) {
-      while (PQisBusy(connection_.get()) != 0) {
+      while (pq().PQisBusy(connection_.get()) != 0) {
         TRY(wait(POLLIN, deadline));
-        if (PQconsumeInput(connection_.get()) == 0) return lost_connection();
+        if (pq().PQconsumeInput(connection_.get()) == 0) return lost_connection();
       }
-      const QueryResult result(PQgetResult(connection_.get()));
+      const QueryResult result(pq().PQgetResult(connection_.get()));
       if (result == nullptr) break;
-      switch (PQresultStatus(result.get())) {
+      switch (pq().PQresultStatus(result.get())) {
         case PGRES_COMMAND_OK:
         case PGRES_EMPTY_QUERY:
           break;
@@ -104,22 +104,22 @@ class LibpqSession final : public PgSession {
           if (!failure.has_value()) failure = server_error(result.get());
       }
     }
-    if (PQstatus(connection_.get()) != CONNECTION_OK) lost_ = true;
+    if (pq().PQstatus(connection_.get()) != CONNECTION_OK) lost_ = true;
     if (failure.has_value()) return std::move(*failure);
     if (lost_) return lost_connection();
     return rows;
   }
 
   static void append_rows(const PGresult* result, PgRows& rows) {
-    const int columns = PQnfields(result);
-    for (int row = 0; row < PQntuples(result); ++row) {
+    const int columns = pq().PQnfields(result);
+    for (int row = 0; row < pq().PQntuples(result); ++row) {
       PgRow& values = rows.emplace_back();
       for (int column = 0; column < columns; ++column) {
-        if (PQgetisnull(result, row, column) != 0)
+        if (pq().PQgetisnull(result, row, column) != 0)
           values.emplace_back(std::nullopt);
         else
-          values.emplace_back(
-              std::string(PQgetvalue(result, row, column), static_cast<size_t>(PQgetlength(result, row, column))));
+          values.emplace_back(std::string(pq().PQgetvalue(result, row, column),
+                                          static_cast<size_t>(pq().PQgetlength(result, row, column))));
       }
     }
   }
@@ -127,7 +127,7 @@ class LibpqSession final : public PgSession {
   Error server_error(const PGresult* result) {
     const std::string state = field(result, PG_DIAG_SQLSTATE);
     std::string text = field(result, PG_DIAG_MESSAGE_PRIMARY);
-    if (text.empty()) text = PQresultErrorMessage(result);  // libpq's own, as when the connection broke.
+    if (text.empty()) text = pq().PQresultErrorMessage(result);  // libpq's own, as when the connection broke.
     std::string message = tidy_server_message(text);
     if (const std::string detail = tidy_server_message(field(result, PG_DIAG_MESSAGE_DETAIL)); !detail.empty())
       message += " (" + detail + ")";
@@ -140,12 +140,12 @@ class LibpqSession final : public PgSession {
   Error lost_connection() {
     lost_ = true;
     return Error(Errc::kTransient, fmt::format("query postgres at {}: connection lost: {}", where_,
-                                               tidy_server_message(PQerrorMessage(connection_.get()))));
+                                               tidy_server_message(pq().PQerrorMessage(connection_.get()))));
   }
 
   /// Wait for the server. A wait that was given up leaves the session unusable: its answer could come at any time.
   Result<> wait(short events, SteadyTime deadline) {
-    const Readiness readiness = wait_socket(PQsocket(connection_.get()), events, deadline, cancel_);
+    const Readiness readiness = wait_socket(pq().PQsocket(connection_.get()), events, deadline, cancel_);
     if (readiness == Readiness::kReady) return {};
     lost_ = true;
     if (readiness == Readiness::kBroken) return lost_connection();
@@ -157,11 +157,11 @@ class LibpqSession final : public PgSession {
   }
 
   void request_cancel() {
-    PGcancel* handle = PQgetCancel(connection_.get());
+    PGcancel* handle = pq().PQgetCancel(connection_.get());
     if (handle == nullptr) return;
     char text[256];
-    if (PQcancel(handle, text, sizeof text) == 0) log_debug("cancel query: {}", tidy_server_message(text));
-    PQfreeCancel(handle);
+    if (pq().PQcancel(handle, text, sizeof text) == 0) log_debug("cancel query: {}", tidy_server_message(text));
+    pq().PQfreeCancel(handle);
   }
 
   Connection connection_;
@@ -208,10 +208,10 @@ Result<> finish_connecting(PGconn* connection, const PgEndpoint& endpoint, Stead
   PostgresPollingStatusType status = PGRES_POLLING_WRITING;
   for (;;) {
     if (status == PGRES_POLLING_OK) return {};
-    if (status == PGRES_POLLING_FAILED || PQstatus(connection) == CONNECTION_BAD)
-      return connect_error(endpoint, PQerrorMessage(connection));
+    if (status == PGRES_POLLING_FAILED || pq().PQstatus(connection) == CONNECTION_BAD)
+      return connect_error(endpoint, pq().PQerrorMessage(connection));
     const short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-    switch (wait_socket(PQsocket(connection), events, deadline, cancel)) {
+    switch (wait_socket(pq().PQsocket(connection), events, deadline, cancel)) {
       case Readiness::kCancelled:
         return Error(Errc::kCancelled, "stopped on request");
       case Readiness::kTimedOut:
@@ -223,7 +223,7 @@ Result<> finish_connecting(PGconn* connection, const PgEndpoint& endpoint, Stead
       case Readiness::kReady:
         break;
     }
-    status = PQconnectPoll(connection);
+    status = pq().PQconnectPoll(connection);
   }
 }
 
@@ -278,11 +278,12 @@ std::string PgEndpoint::where() const {
 Result<std::unique_ptr<PgSession>> open_pg_session(const PgEndpoint& endpoint, const CancelToken& cancel) {
   const SteadyTime deadline = std::chrono::steady_clock::now() + endpoint.connect_timeout;
   const ConnectOptions options = connect_options(endpoint);
-  Connection connection(PQconnectStartParams(options.names.data(), options.values.data(), 0));
+  TRY_CTX(load_libpq(), "connect to postgres");
+  Connection connection(pq().PQconnectStartParams(options.names.data(), options.values.data(), 0));
   if (connection == nullptr) return Error(Errc::kInternal, "connect to postgres: out of memory");
   TRY(finish_connecting(connection.get(), endpoint, deadline, cancel));
-  PQsetnonblocking(connection.get(), 1);
-  PQsetNoticeReceiver(connection.get(), log_notice, nullptr);
+  pq().PQsetnonblocking(connection.get(), 1);
+  pq().PQsetNoticeReceiver(connection.get(), log_notice, nullptr);
   std::unique_ptr<PgSession> session = std::make_unique<LibpqSession>(
       std::move(connection), fmt::format("{} database {}", endpoint.where(), endpoint.database), endpoint.query_timeout,
       cancel);
