@@ -133,8 +133,7 @@ class Prefetcher {
   /// Whether one more fits. What waits was taken, or trimmed: patience begins anew.
   Result<bool> has_room(std::chrono::steady_clock::time_point& full_since) REQUIRES(mu_) {
     TRY_ASSIGN(const auto waiting, spool_.list());
-    waiting_bytes_ = 0;
-    for (const WalSpool::Segment& segment : waiting) waiting_bytes_ += segment.bytes;
+    waiting_bytes_ = waiting.size() * uint64_t{spool_.cluster().wal_segment_bytes};
     if (waiting.size() != waiting_count_) full_since = clock_.steady();
     waiting_count_ = waiting.size();
     return waiting_bytes_ + (in_flight_ + 1) * uint64_t{spool_.cluster().wal_segment_bytes} <= queue_bytes_;

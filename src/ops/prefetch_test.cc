@@ -159,7 +159,7 @@ class Prefetch : public ::testing::Test {
     const auto listed = spool_->list();
     EXPECT_TRUE(listed.has_value());
     if (listed) {
-      for (const WalSpool::Segment& each : *listed) out.push_back(name_of(each.segment));
+      for (const pg::WalSegment& each : *listed) out.push_back(name_of(each));
     }
     std::ranges::sort(out);
     return out;
@@ -315,9 +315,9 @@ TEST_F(Prefetch, NoStoreCallThatGoesWrongPutsWrongBytesIntoTheSpool) {
       ASSERT_EQ(temporaries(), 0u);
       const auto listed = spool_->list();
       ASSERT_OK(listed);
-      for (const WalSpool::Segment& each : *listed) {
-        ASSERT_TRUE(taken(each.segment));
-        ASSERT_TRUE(read_file(destination()).value() == as_text(content(each.segment)));
+      for (const pg::WalSegment& each : *listed) {
+        ASSERT_TRUE(taken(each));
+        ASSERT_TRUE(read_file(destination()).value() == as_text(content(each)));
       }
       if (!fired) {
         ASSERT_OK(report);

@@ -106,17 +106,15 @@ std::string WalSpool::temporary_path(const pg::WalSegment& segment) const {
   return file_path(segment) + std::string(kTemporarySuffix);
 }
 
-Result<std::vector<WalSpool::Segment>> WalSpool::list() const {
-  std::vector<Segment> segments;
+Result<std::vector<pg::WalSegment>> WalSpool::list() const {
+  std::vector<pg::WalSegment> segments;
   std::error_code error;
   fs::directory_iterator it(path_, error);
   if (error == std::errc::no_such_file_or_directory) return segments;
   for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
     const auto segment = pg::parse_segment_name(it->path().filename().native(), cluster_.wal_segment_bytes);
     if (!segment) continue;
-    struct stat status {};
-    if (::stat(it->path().c_str(), &status) != 0) continue;  // Taken or trimmed meanwhile.
-    segments.push_back({*segment, static_cast<uint64_t>(status.st_size)});
+    segments.push_back(*segment);
   }
   if (error) return Error(Errc::kPermission, fmt::format("read directory '{}': {}", path_, error.message()));
   return segments;
@@ -157,20 +155,20 @@ Result<bool> WalSpool::take(const pg::WalSegment& segment, const std::string& de
 Result<uint64_t> WalSpool::trim(const pg::WalSegment& wanted, bool delivered, uint64_t queue_bytes) const {
   TRY_ASSIGN(const auto segments, list());
   // Recovery asks the newest timeline first: once an older one gave the segment, the newer is none of its history.
-  const bool strayed = delivered && std::any_of(segments.begin(), segments.end(), [&](const Segment& waiting) {
-                         return waiting.segment.number == wanted.number && waiting.segment.timeline > wanted.timeline;
+  const bool strayed = delivered && std::any_of(segments.begin(), segments.end(), [&](const pg::WalSegment& waiting) {
+                         return waiting.number == wanted.number && waiting.timeline > wanted.timeline;
                        });
   const uint64_t ahead_max = queue_bytes / cluster_.wal_segment_bytes;
   uint64_t bytes = 0;
-  for (const Segment& waiting : segments) {
-    const auto& [timeline, number] = waiting.segment;
+  for (const pg::WalSegment& waiting : segments) {
+    const auto& [timeline, number] = waiting;
     const bool behind = number < wanted.number || (number == wanted.number && delivered);
     const bool out_of_reach =
         delivered && (number > wanted.number + ahead_max || (strayed && timeline > wanted.timeline));
     if (behind || out_of_reach) {
-      ::unlink(file_path(waiting.segment).c_str());
+      ::unlink(file_path(waiting).c_str());
     } else {
-      bytes += waiting.bytes;
+      bytes += cluster_.wal_segment_bytes;
     }
   }
   return bytes;

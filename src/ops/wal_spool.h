@@ -29,12 +29,8 @@ class WalSpool {
   const std::string& lock_name() const { return lock_name_; }
   const ClusterRecord& cluster() const { return cluster_; }
 
-  struct Segment {
-    pg::WalSegment segment;
-    uint64_t bytes = 0;
-  };
   /// Segments that wait. Errors: of reading the directory; one that is not there is empty.
-  Result<std::vector<Segment>> list() const;
+  Result<std::vector<pg::WalSegment>> list() const;
   bool holds(const pg::WalSegment& segment) const;
   /// Whether a prefetcher is in the middle of it, or was when it died.
   bool is_coming(const pg::WalSegment& segment) const;

@@ -128,7 +128,8 @@ Result<std::string> write_killing_pgark(const std::string& directory, const Pgar
       "here={0}\n"
       "if [[ -e $here/killing ]]; then\n"
       "  calls=$(wc -l < $here/calls); echo x >> $here/calls\n"
-      "  RANDOM=$((({1} + calls * 7919) % 32749)); dice=$((RANDOM % 10)); ms=$((RANDOM % 30))\n"
+      "  RANDOM=$((({1} + calls * 7919) % 32749)); dice=$((RANDOM % 10)); ms=$((RANDOM % 20))\n"
+      "  if ((calls % 11 == 5)); then dice=0 ms=0; fi\n"  // So that some are killed for certain.
       "  if ((dice == 0)); then\n"
       "    {2} \"$@\" & get=$!\n"
       "    sleep 0.$(printf %03d $ms); kill -9 $get 2>/dev/null && echo getter >> $here/kills\n"
