@@ -154,6 +154,7 @@ Result<> spawn_push_worker(const std::string& program, std::vector<std::string> 
   // Right behind the program's name: behind a "--" it would be an argument.
   argv.insert(argv.begin() + (argv.empty() ? 0 : 1), fmt::format("--worker={}", kReportDescriptor));
   std::vector<char*> words;
+  words.reserve(argv.size() + 1);
   for (std::string& word : argv) words.push_back(word.data());
   words.push_back(nullptr);
   std::array<int, 2> pipe{};

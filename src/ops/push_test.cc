@@ -96,7 +96,7 @@ TEST(PushFork, DamagedStoredHistoryIsMendedFromTheLocalOne) {
   ASSERT_OK(push_all(scene, kHistory));
   scene.put_segment(6, 1, 2);
   MemoryStore damaged;
-  copy_with_flipped_bit(scene.store(), damaged, {"main/wal/1/" + kHistory}, 8 * 80);
+  copy_with_flipped_bit(scene.store(), damaged, {"main/wal/1/" + kHistory}, uint64_t{8} * 80);
   ASSERT_OK_AND_ASSIGN(const auto repository, Repository::open(damaged));
   ASSERT_OK(archive_push(*repository, system_clock(), scene.options(scene.segment_path(6, 2))));
   ASSERT_OK_AND_ASSIGN(const StoredFile mended, read_stored_file(*repository, {"main/wal/1/" + kHistory + ".r1"}));

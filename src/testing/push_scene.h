@@ -1,9 +1,11 @@
 // A pg_wal with files ready to be archived and repositories that can fail: what tests of archiving share.
 #pragma once
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,13 +54,12 @@ class PushScene {
     return path(segment_name(number, timeline));
   }
 
+  /// Put a file into pg_wal: always another file than the one that had the name.
   void put(const std::string& name, std::string_view content, bool ready = true) const {
-    EXPECT_TRUE(write_file_durable(path(name), content).has_value());
+    write(path(name), content);
     if (ready) mark_ready(name);
   }
-  void mark_ready(const std::string& name) const {
-    EXPECT_TRUE(write_file_durable(wal() + "/archive_status/" + name + ".ready", "").has_value());
-  }
+  void mark_ready(const std::string& name) const { write(wal() + "/archive_status/" + name + ".ready", ""); }
   void mark_done(const std::string& name) const {
     const std::string status = wal() + "/archive_status/" + name;
     EXPECT_EQ(std::rename((status + ".ready").c_str(), (status + ".done").c_str()), 0);
@@ -105,6 +106,14 @@ class PushScene {
   }
 
  private:
+  /// Not synced, which would take most of the time of a test.
+  static void write(const std::string& path, std::string_view content) {
+    auto file = File::open(path + ".new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ASSERT_TRUE(file.has_value());
+    EXPECT_TRUE(file->write(as_bytes(content)).has_value());
+    EXPECT_EQ(std::rename((path + ".new").c_str(), path.c_str()), 0);
+  }
+
   ScratchDir scratch_;
   std::vector<std::unique_ptr<FaultStore>> stores_;
   std::vector<std::unique_ptr<Repository>> repositories_;
