@@ -152,8 +152,9 @@ Result<int> run_prefetcher(CommandContext& context, const ArchiveGetOptions& opt
   TRY_ASSIGN(const auto ahead, find_ahead(context, options));
   if (!ahead) return kExitOk;
   const Settings& settings = context.settings;
-  auto lock = LocalLock::acquire(settings.text("lock-path"), options.stanza, ahead->spool.lock_name(),
-                                 {.command = "archive-get prefetch", .label = {}, .host = {}});
+  auto lock =
+      LocalLock::acquire(settings.text("lock-path"), options.stanza, ahead->spool.lock_name(),
+                         {.command = "archive-get prefetch", .label = {}, .host = {}, .started = context.clock.now()});
   if (!lock) {
     log_debug("{}", lock.error().message());
     return kExitOk;
