@@ -121,7 +121,8 @@ sql "SELECT pg_sleep(1)" >/dev/null
 say "The accident, a second later"
 run_sql "DROP TABLE orders"
 run_sql "SELECT count(*) FROM orders" 2>&1 || true
-sql "SELECT pg_switch_wal()" >/dev/null
+# Ends the segment and waits until it is in the repository.
+pgark --stanza=main check >/dev/null
 
 say "Restore the second before into a new directory, and start it"
 started=$SECONDS

@@ -20,6 +20,7 @@ using Candidate = RecoveryCandidate;
 struct Found {
   TargetKind server_target = TargetKind::kLsn;
   std::optional<RecoveryStop> stop;
+  bool clamped = false;
   Lsn end;
   Lsn read_to;  // End of the last record the server has to read.
   std::optional<pg::WalCommit> last_commit;
@@ -110,6 +111,7 @@ RecoveryPlan Planner::finish(const Candidate& from, const Found& found) {
   plan.target = target_;
   plan.server_target = found.server_target;
   plan.stop = found.stop;
+  plan.clamped = found.clamped;
   plan.server_timeline = server_timeline(from, found);
   plan.end = found.end;
   plan.last_commit = found.last_commit;
@@ -245,7 +247,11 @@ Result<Found> Planner::end_of_wal(const Candidate& from, bool gap_is_error) {
 Result<Found> Planner::clamp_to_last_commit(const Candidate& from, const PathWalk& walk,
                                             const std::optional<pg::WalCommit>& last) {
   Found found;
+  found.clamped = true;
   found.last_commit = last;
+  note(
+      "if the primary lives, what it has not archived yet is missing here: run pg_switch_wal() there, wait until the "
+      "segment is archived, and look again");
   if (!last) {
     found.server_target = TargetKind::kImmediate;
     found.end = found.read_to = from.backup->stop_lsn;
@@ -344,6 +350,7 @@ Result<Found> Planner::look_for_lsn(const Candidate& from) {
         fmt::format("no record begins at {} or later in the archived WAL, which ends at {}: recovery ends with the "
                     "last one, at {}",
                     to_string(target_.lsn), to_string(walk.end()), to_string(*last_record)));
+    found.clamped = true;
     found.stop = RecoveryStop{*last_record, true};
     found.end = found.read_to = walk.end();
     return found;

@@ -43,6 +43,8 @@ struct RecoveryPlan {
   std::optional<RecoveryStop> stop;
   std::string server_timeline;  // recovery_target_timeline: a number, "latest", "current", or empty: unsaid.
 
+  /// The target lies behind what is archived so far, and recovery ends with that: WAL that arrives later may change it.
+  bool clamped = false;
   Lsn end;  // Where recovery ends, or how far WAL reaches if it goes on. 0/0: not looked at (types preserve and none).
   std::optional<pg::WalCommit> last_commit;  // That recovery includes; none if there is none after the backup.
   std::optional<pg::WalCommit> next_commit;  // The first that it leaves out; none if there is none, or it goes on.

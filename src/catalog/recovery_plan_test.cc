@@ -197,7 +197,9 @@ TEST_F(Plan, TimePastTheLastCommitIsClamped) {
   EXPECT_EQ(found.stop, (RecoveryStop{at(5, kSegment / 2), true}));
   EXPECT_EQ(xid_of(found.last_commit), 5u);
   EXPECT_FALSE(found.next_commit);
-  EXPECT_THAT(found.notes, ElementsAre(HasSubstr("lies behind the last commit"), HasSubstr("goes on to 0/800000")));
+  EXPECT_TRUE(found.clamped);
+  EXPECT_THAT(found.notes, ElementsAre(HasSubstr("pg_switch_wal"), HasSubstr("lies behind the last commit"),
+                                       HasSubstr("goes on to 0/800000")));
   EXPECT_THAT(wal_of(found), ElementsAre(name(kOne, 2) + "-" + name(kOne, 5)));
 }
 
@@ -207,7 +209,7 @@ TEST_F(Plan, TimeWithoutAnyCommitEndsWithTheBackup) {
   EXPECT_EQ(found.server_target, TargetKind::kImmediate);
   EXPECT_FALSE(found.stop);
   EXPECT_EQ(found.end, at(2, 0x1000));
-  EXPECT_THAT(found.notes, ElementsAre(HasSubstr("recovery ends with it")));
+  EXPECT_THAT(found.notes, ElementsAre(HasSubstr("pg_switch_wal"), HasSubstr("recovery ends with it")));
 }
 
 TEST_F(Plan, TimeBeforeEveryBackupIsRefusedWithTheRange) {

@@ -85,6 +85,7 @@ Json plan_json(const RecoveryPlan& plan) {
           {"server_target", target_kind_name(plan.server_target)},
           {"server_timeline", text_or_null(plan.server_timeline)},
           {"stop", std::move(stop)},
+          {"clamped", plan.clamped},
           {"end_lsn", plan.end.bytes == 0 ? Json() : Json(to_string(plan.end))},
           {"last_commit", commit_json(plan.last_commit)},
           {"next_commit", commit_json(plan.next_commit)},

@@ -76,11 +76,30 @@ RestoreReport begin_report(const RestorePlan& plan, RecoveryPlan recovery, const
   return report;
 }
 
+/// Look a target up again that lay behind everything archived when the restore began: WAL that was on its way has had
+/// the time of the copy to arrive.
+Result<pg::RecoveryFiles> settle_target(const Repository& repository, const std::string& stanza,
+                                        const RestoreRequest& request, Clock& clock, RestoreReport& report) {
+  if (report.plan.clamped) {
+    RestoreRequest again = request;
+    again.set = report.plan.backup.label;
+    auto later = plan_restore_target(repository, stanza, again, clock);
+    if (later && later->end != report.plan.end) {
+      log_info("WAL has arrived since the target was looked up: recovery ends at {}", to_string(later->end));
+      report.plan = std::move(*later);
+    } else if (!later) {
+      report.plan.notes.push_back("looked up again after the files were copied: " + later.error().message());
+    }
+  }
+  for (const std::string& text : report.plan.notes) log_warn("{}", text);
+  return recovery_files_of(request, report.plan);
+}
+
 /// Everything that writes. Whatever fails here leaves the marker and no pg_control.
 Result<> fill(const Repository& repository, const std::string& stanza, const RestoreRequest& request,
-              const ManifestReader& manifest, const RestorePlan& plan, const PlaceChecks& checks,
-              const pg::RecoveryFiles& files, RestoreMarker& marker, OwnerTable& owners, const CancelToken& cancel,
-              Progress& progress, RestoreReport& report) {
+              const ManifestReader& manifest, const RestorePlan& plan, const PlaceChecks& checks, Clock& clock,
+              RestoreMarker& marker, OwnerTable& owners, const CancelToken& cancel, Progress& progress,
+              RestoreReport& report) {
   progress.phase = "prepare directories";
   TRY(prepare_places(plan, checks));
   TRY_ASSIGN(const SyncSet sync, SyncSet::open(sync_directories(plan)));
@@ -90,6 +109,7 @@ Result<> fill(const Repository& repository, const std::string& stanza, const Res
              copy_files(repository, stanza, manifest, plan, options, owners, cancel, progress));
   report.fetched_bytes = totals.fetched_bytes;
   report.written_bytes = totals.written_bytes;
+  TRY_ASSIGN(const pg::RecoveryFiles files, settle_target(repository, stanza, request, clock, report));
   TRY(write_recovery_files(plan, request, files, owners));
   TRY(finish_directories(plan, owners));
   progress.phase = "sync to disk";
@@ -118,11 +138,10 @@ Result<RestoreReport> run_restore(const Repository& repository, const std::strin
   progress.files_total = plan.file_count;
 
   RestoreReport report = begin_report(plan, std::move(recovery), files);
-  for (const std::string& text : report.plan.notes) log_warn("{}", text);
   OwnerTable owners(::geteuid() == 0);
   TRY_ASSIGN(RestoreMarker marker, prepare_root(plan));
   auto filled =
-      fill(repository, stanza, request, manifest, plan, checks, files, marker, owners, cancel, progress, report);
+      fill(repository, stanza, request, manifest, plan, checks, clock, marker, owners, cancel, progress, report);
   if (!filled)
     return std::move(filled).error().with_hint(fmt::format(
         "{} is incomplete and cannot be started; run restore again with --force", plan.places.front().describe()));

@@ -626,6 +626,26 @@ TEST_F(RestoreInterrupted, GoesOnWhenItsBackupIsExpired) {
   expect_files(backup);
 }
 
+TEST_F(RestoreInterrupted, TakesWalAlongThatArrivesWhileFilesAreCopied) {
+  SampleBackup backup = new_backup("20261122-101600F");
+  backup.minimal_cluster();
+  finish(backup);
+  RestoreRequest asked = request();
+  asked.set = "20261122-101600F";
+  asked.target.kind = TargetKind::kTime;
+  asked.target.time = SampleBackup::kCommitTime + std::chrono::seconds(90);
+  asked.target_action = "promote";
+  const auto report = restore_with(asked, [&] { backup.archive_wal(2); });
+  ASSERT_OK(report);
+  // Of the two that have arrived, one lies before the target and one behind it.
+  EXPECT_FALSE(report->plan.clamped);
+  ASSERT_TRUE(report->plan.last_commit && report->plan.next_commit);
+  EXPECT_EQ(report->plan.last_commit->xid.value, SampleBackup::kCommitXid.value + 1);
+  EXPECT_EQ(report->plan.next_commit->xid.value, SampleBackup::kCommitXid.value + 2);
+  EXPECT_THAT(content("postgresql.auto.conf"),
+              HasSubstr("recovery_target_lsn = '" + to_string(report->plan.stop->lsn) + "'"));
+}
+
 TEST_F(Restore, TakesExtentsOfOtherBackupsWhoseManifestsAreGone) {
   SampleBackup old = new_backup("20261121-101500F");
   old.minimal_cluster();

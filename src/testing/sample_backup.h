@@ -99,34 +99,30 @@ class SampleBackup {
     ASSERT_TRUE(committed.has_value()) << committed.error().to_string();
   }
 
-  /// The segments from wal_start to wal_stop, with nothing in them but the commit of transaction kCommitXid at
-  /// kCommitTime, behind the end of the backup.
-  void archive_wal() const {
+  /// The segments from wal_start to wal_stop and `behind` more. wal_stop holds the commit of transaction kCommitXid at
+  /// kCommitTime, behind the end of the backup; each one more that of the next number, a minute later.
+  void archive_wal(uint64_t behind = 0) const {
     const pg::WalSegment first = *pg::parse_segment_name(meta.wal_start, meta.wal_segment_bytes);
-    const pg::WalSegment last = *pg::parse_segment_name(meta.wal_stop, meta.wal_segment_bytes);
+    const pg::WalSegment stop = *pg::parse_segment_name(meta.wal_stop, meta.wal_segment_bytes);
     WalBuilder wal({.major = pg::PgMajor{meta.pg_major},
                     .segment_bytes = meta.wal_segment_bytes,
                     .system_id = meta.system_identifier,
                     .timeline = first.timeline,
                     .start = pg::segment_start(first, meta.wal_segment_bytes),
                     .prev = Lsn{pg::segment_start(first, meta.wal_segment_bytes).bytes - 64}});
-    for (pg::WalSegment segment = first; segment <= last; segment = segment.next()) {
-      if (segment == last) {
+    for (uint64_t number = first.number; number <= stop.number + behind; ++number) {
+      if (number == stop.number)
         while (wal.position() < meta.stop_lsn) wal.add_bytes(200);
-        SampleRecord commit{.rmgr = pg::wal_rmgr::kTransaction, .xid = kCommitXid};
-        commit.main_data.resize(8);
-        const int64_t since_2000 = (kCommitTime - Timestamp(std::chrono::seconds(946684800))).count();
-        std::memcpy(commit.main_data.data(), &since_2000, sizeof since_2000);
-        wal.add(commit);
-      }
+      if (number >= stop.number) add_commit(wal, number - stop.number);
       wal.add_switch();
     }
-    for (pg::WalSegment segment = first; segment <= last; segment = segment.next()) {
-      const auto key = wal_key("main", meta.cluster_number, pg::segment_name(segment, meta.wal_segment_bytes));
+    for (uint64_t number = first.number; number <= stop.number + behind; ++number) {
+      const std::string name = pg::segment_name({first.timeline, number}, meta.wal_segment_bytes);
+      const auto key = wal_key("main", meta.cluster_number, name);
       ASSERT_TRUE(key.has_value());
       const Bytes content =
-          Bytes(wal.bytes()).subspan((segment.number - first.number) * meta.wal_segment_bytes, meta.wal_segment_bytes);
-      (void)write_stored_file(repository_, *key, content, "{}");  // May be there from another backup.
+          Bytes(wal.bytes()).subspan((number - first.number) * meta.wal_segment_bytes, meta.wal_segment_bytes);
+      (void)write_stored_file(repository_, *key, content, "{}");  // May be there already.
     }
   }
   static constexpr Xid kCommitXid{1000};
@@ -167,6 +163,15 @@ class SampleBackup {
     shared_.resize(offset + blocks * kHashBlockBytes);
     shared_pieces_.push_back({entry.path, at, offset, static_cast<uint32_t>(part.size())});
     entry.runs.push_back({at, part.size(), shared_index_, offset});
+  }
+  static void add_commit(WalBuilder& wal, uint64_t count) {
+    SampleRecord commit{.rmgr = pg::wal_rmgr::kTransaction};
+    commit.xid = Xid{kCommitXid.value + static_cast<uint32_t>(count)};
+    commit.main_data.resize(8);
+    const Timestamp time = kCommitTime + std::chrono::minutes(count);
+    const int64_t since_2000 = (time - Timestamp(std::chrono::seconds(946684800))).count();
+    std::memcpy(commit.main_data.data(), &since_2000, sizeof since_2000);
+    wal.add(commit);
   }
   void flush_shared() {
     if (shared_.empty()) return;
