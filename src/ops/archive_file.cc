@@ -18,9 +18,11 @@ struct Checker {
   Bytes content;
   const ClusterRecord& cluster;
 
-  Result<> operator()(const pg::WalSegmentName& name) const { return check_archive_segment(name, content, content.size(), cluster);
+  Result<> operator()(const pg::WalSegmentName& name) const {
+    return check_archive_segment(name, content, content.size(), cluster);
   }
-  Result<> operator()(const pg::WalPartialName& name) const { return check_archive_segment(name.segment, content, content.size(), cluster);
+  Result<> operator()(const pg::WalPartialName& name) const {
+    return check_archive_segment(name.segment, content, content.size(), cluster);
   }
   Result<> operator()(const pg::WalHistoryName& name) const {
     TRY(check_text());
