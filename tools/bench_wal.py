@@ -206,6 +206,7 @@ def fetch(tool, mode, latency, number):
     shutil.copytree(WORK / "data" / "global", place / "global")
     shutil.copy(WORK / "data" / "PG_VERSION", place)
     (place / "pg_wal").mkdir()
+    (place / "recovery.signal").touch()  # pgark fetches ahead only for a server in recovery.
     shutil.rmtree(WORK / f"{tool}-spool", ignore_errors=True)
     (WORK / f"{tool}-spool").mkdir()
     command = configure(tool, place, mode == "async")

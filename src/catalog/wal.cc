@@ -95,9 +95,8 @@ Result<std::vector<std::string>> list_wal_segments_after(const Repository& repos
   TRY_ASSIGN(const ObjectKey key, wal_key(stanza, cluster_number, name));
   std::vector<std::string> names;
   // A few more than wanted: later generations are listed as well, those of `name` itself first.
-  for (ListRequest request{.prefix = below + name.substr(0, 8) + "/",
-                           .after = key.value,
-                           .limit = std::min(kPageMax, count_max + 8)};
+  for (ListRequest request{
+           .prefix = below + name.substr(0, 8) + "/", .after = key.value, .limit = std::min(kPageMax, count_max + 8)};
        names.size() < count_max;) {
     TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list WAL of stanza " + stanza);
     for (const ObjectInfo& object : page.objects) {

@@ -12,8 +12,8 @@ using enum OptionGroup;
 using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
-constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kInfo | kRepoGet |
-                                 kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline;
+constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kInfo |
+                                 kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
 constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
@@ -31,14 +31,18 @@ constexpr CommandSpec kCommands[] = {
     {kArchiveGet, "archive-get", "Fetch a WAL file from the repository",
      "Meant for PostgreSQL's restore_command, which `restore` sets up:\n\n"
      "  restore_command = 'pgark --stanza=main archive-get %f \"%p\"'\n\n"
-     "Exits with 0 when the file is in place, with 1 when every repository was searched and none holds it, and above 125 for "
+     "Exits with 0 when the file is in place, with 1 when every repository was searched and none holds it, and above "
+     "125 for "
      "every other failure, so that recovery stops instead of ending early. A segment that is missing while WAL of its "
      "timeline goes on is such a failure, except for a standby, which can stream.",
      "WAL-FILE DESTINATION", 2, 2, true, true, false},
     {kArchiveHeal, "archive-heal", "Fetch missing or damaged WAL from where it still is",
-     "Looks for gaps and damaged segments in the archive since the oldest backup, and for each missing file in pg_wal of "
-     "every node that is known: pg1-path, pg2-path, ... on this machine; the server, where pg1-socket-path or pg1-port is "
-     "given and the role may call pg_read_binary_file(); and the other repositories. What is found is stored only if it is "
+     "Looks for gaps and damaged segments in the archive since the oldest backup, and for each missing file in pg_wal "
+     "of "
+     "every node that is known: pg1-path, pg2-path, ... on this machine; the server, where pg1-socket-path or pg1-port "
+     "is "
+     "given and the role may call pg_read_binary_file(); and the other repositories. What is found is stored only if "
+     "it is "
      "a whole segment of this cluster that joins its neighbours. Exits with 0 when nothing is missing, with 1 when "
      "something still is: then a new backup is needed.",
      "", 0, 0, true, true, true},
@@ -54,17 +58,20 @@ constexpr CommandSpec kCommands[] = {
      "", 0, 0, true, true, false},
     {kCheck, "check", "Check configuration, archiving and the repository",
      "Switches to a new WAL segment and waits until it has arrived in the repository, after checking that the "
-     "repository belongs to this cluster. Then looks for what keeps it from being recovered: gaps and damage in the WAL since "
-     "the oldest backup, histories that conflict, archiving that lags. Every repository is checked, or the one given with "
+     "repository belongs to this cluster. Then looks for what keeps it from being recovered: gaps and damage in the "
+     "WAL since "
+     "the oldest backup, histories that conflict, archiving that lags. Every repository is checked, or the one given "
+     "with "
      "--repo. Exits with 1 when it found problems.",
      "", 0, 0, true, false, false},
     {kHelp, "help", "Explain commands and options",
      "`pgark help` lists the commands, `pgark help COMMAND` its options, `pgark help COMMAND OPTION` one of them.",
      "[COMMAND [OPTION]]", 0, 2, false, false, true},
     {kInfo, "info", "List backups and the WAL that is there",
-     "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set. For each timeline: where "
-     "it left its parent, its WAL with the gaps, and from when to when the cluster can be recovered along it.", "", 0, 0, false,
-     false, true},
+     "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set. For each timeline: "
+     "where "
+     "it left its parent, its WAL with the gaps, and from when to when the cluster can be recovered along it.",
+     "", 0, 0, false, false, true},
     {kRepoGet, "repo-get", "Print one object of the repository",
      "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, anything else as JSON; the "
      "bytes as they are stored with --raw. The name is the one `repo-ls` shows.",
@@ -92,8 +99,10 @@ constexpr CommandSpec kCommands[] = {
      "What runs is left to finish, unless --force ends it.",
      "", 0, 0, false, false, false},
     {kTimeline, "timeline", "Show what happened when, to find the moment to restore to",
-     "Tells from the archived WAL, without reading backups: commits of each minute, restore points, and what removed data "
-     "(drops, truncates, rewrites, large deletes), each with its time, transaction and position. `restore --before-xid` goes "
+     "Tells from the archived WAL, without reading backups: commits of each minute, restore points, and what removed "
+     "data "
+     "(drops, truncates, rewrites, large deletes), each with its time, transaction and position. `restore "
+     "--before-xid` goes "
      "back to just before one of them. Relations are named by the running server where it can be reached; one that was "
      "dropped is told by the number of its file.",
      "", 0, 0, true, false, true},
@@ -545,8 +554,10 @@ constexpr OptionSpec kOptions[] = {
 // clang-format on
 
 constexpr RefusedValue kRefusedValues[] = {
-    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "gz", "use compress-type=zst, which is smaller and several times faster"},
-    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "bz2", "use compress-type=zst with a higher compress-level, such as 9"},
+    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "gz",
+     "use compress-type=zst, which is smaller and several times faster"},
+    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "bz2",
+     "use compress-type=zst with a higher compress-level, such as 9"},
     {"repo-type", kWithRepo, "s3", "use repo1-type=posix with a mounted file system"},
     {"repo-type", kWithRepo, "azure", "use repo1-type=posix with a mounted file system"},
     {"repo-type", kWithRepo, "gcs", "use repo1-type=posix with a mounted file system"},

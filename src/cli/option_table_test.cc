@@ -255,7 +255,8 @@ TEST(OptionTable, SuggestsTheNearestNames) {
   EXPECT_THAT(nearest_options("xyzzy"), IsEmpty());
   EXPECT_THAT(nearest_options("markdwn"), IsEmpty()) << "internal options are not told";
   EXPECT_THAT(nearest_commands("bakcup"), ElementsAre("backup"));
-  EXPECT_THAT(nearest_commands("archive"), testing::UnorderedElementsAre("archive-get", "archive-heal", "archive-push"));
+  EXPECT_THAT(nearest_commands("archive"),
+              testing::UnorderedElementsAre("archive-get", "archive-heal", "archive-push"));
 }
 
 TEST(OptionTable, ReadsSizesInPgBackRestsUnits) {

@@ -15,7 +15,8 @@ namespace pgark {
 /// Errors: kCorrupt if it is not what the name says; kInvalid if it is of another cluster.
 Result<> check_archive_file(const pg::WalFileName& name, Bytes content, const ClusterRecord& cluster);
 
-/// check_archive_file() of a segment, whole or partial, of which the first bytes (40 at least) and the size are at hand.
+/// check_archive_file() of a segment, whole or partial, of which the first bytes (40 at least) and the size are at
+/// hand.
 Result<> check_archive_segment(const pg::WalSegmentName& name, Bytes head, uint64_t size_bytes,
                                const ClusterRecord& cluster);
 

@@ -25,25 +25,21 @@ using ::testing::HasSubstr;
 
 /// A clock whose wall time jumps about; only what people read may depend on it.
 class JumpingClock final : public Clock {
-public:
+ public:
   Timestamp now() override {
     const int64_t hours = static_cast<int64_t>(calls_++ % 3) - 1;
     return system_clock().now() + std::chrono::hours(hours);
   }
-  std::chrono::steady_clock::time_point steady() override {
-    return system_clock().steady();
-  }
-  void sleep_for(milliseconds duration) override {
-    system_clock().sleep_for(duration);
-  }
+  std::chrono::steady_clock::time_point steady() override { return system_clock().steady(); }
+  void sleep_for(milliseconds duration) override { system_clock().sleep_for(duration); }
 
-private:
+ private:
   std::atomic<uint64_t> calls_ = 0;
 };
 
 /// A worker in a thread of the test, and clients that ask it.
 class PushWorkerTest : public ::testing::Test {
-protected:
+ protected:
   ~PushWorkerTest() override { stop(); }
 
   PushWorkerOptions options() {
@@ -54,17 +50,13 @@ protected:
     options.engine.retry_max = milliseconds(50);
     options.directory = scene_.spool();
     options.wal_directory = scene_.wal();
-    options.limit = {.queue_bytes_max = queue_bytes_max_,
-                     .spool_directory = scene_.spool()};
+    options.limit = {.queue_bytes_max = queue_bytes_max_, .spool_directory = scene_.spool()};
     options.settings_id = "0123456789abcdef";
     options.archive_timeout = archive_timeout_;
     options.idle_after = idle_after_;
-    options.exit_code = [](const Error &error) {
-      return static_cast<int>(error.code()) + 2;
-    };
+    options.exit_code = [](const Error& error) { return static_cast<int>(error.code()) + 2; };
     options.check_stopped = [this]() -> Result<> {
-      if (stopped_)
-        return Error(Errc::kInvalid, "stopped");
+      if (stopped_) return Error(Errc::kInvalid, "stopped");
       return {};
     };
     options.settings_changed = [this] { return changed_.load(); };
@@ -72,12 +64,10 @@ protected:
   }
   Result<> start() {
     stop();
-    TRY_ASSIGN(auto worker,
-               PushWorker::open(scene_.targets(), clock_, options()));
+    TRY_ASSIGN(auto worker, PushWorker::open(scene_.targets(), clock_, options()));
     cancel_ = std::make_unique<CancelToken>();
     ended_ = false;
-    thread_ = std::thread([this, worker = std::shared_ptr<PushWorker>(
-                                     std::move(worker))]() mutable {
+    thread_ = std::thread([this, worker = std::shared_ptr<PushWorker>(std::move(worker))]() mutable {
       EXPECT_TRUE(worker->run(*cancel_).has_value());
       worker.reset();
       ended_ = true;
@@ -85,45 +75,36 @@ protected:
     return {};
   }
   void stop() {
-    if (cancel_)
-      cancel_->cancel();
-    if (thread_.joinable())
-      thread_.join();
+    if (cancel_) cancel_->cancel();
+    if (thread_.joinable()) thread_.join();
   }
 
-  Result<PushAnswer> ask(const std::string &name,
-                         const std::string &id = "0123456789abcdef") {
-    const PushClientOptions client{
-        .directory = scene_.spool(),
-        .path = scene_.path(name),
-        .settings_id = id,
-        .timeout = client_timeout_,
-        .start_worker = [this](milliseconds) -> Result<> {
-          ++starts_;
-          if (start_error_)
-            return Error(*start_error_);
-          return start();
-        },
-        .errc_of = [](int code) { return static_cast<Errc>(code - 2); }};
+  Result<PushAnswer> ask(const std::string& name, const std::string& id = "0123456789abcdef") {
+    const PushClientOptions client{.directory = scene_.spool(),
+                                   .path = scene_.path(name),
+                                   .settings_id = id,
+                                   .timeout = client_timeout_,
+                                   .start_worker = [this](milliseconds) -> Result<> {
+                                     ++starts_;
+                                     if (start_error_) return Error(*start_error_);
+                                     return start();
+                                   },
+                                   .errc_of = [](int code) { return static_cast<Errc>(code - 2); }};
     const CancelToken none;
     return ask_push_worker(client, clock_, none);
   }
 
   /// What comes back for bytes sent as they are.
-  std::string raw(const std::string &request) {
+  std::string raw(const std::string& request) {
     auto socket = connect_push_socket(scene_.spool());
-    if (!socket || !*socket)
-      return "not connected";
-    EXPECT_EQ(
-        ::send((*socket)->fd(), request.data(), request.size(), MSG_NOSIGNAL),
-        static_cast<ssize_t>(request.size()));
+    if (!socket || !*socket) return "not connected";
+    EXPECT_EQ(::send((*socket)->fd(), request.data(), request.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(request.size()));
     std::string answer;
     wait_until([&] {
       char buffer[256];
-      const ssize_t got =
-          ::recv((*socket)->fd(), buffer, sizeof buffer, MSG_DONTWAIT);
-      if (got > 0)
-        answer.append(buffer, static_cast<size_t>(got));
+      const ssize_t got = ::recv((*socket)->fd(), buffer, sizeof buffer, MSG_DONTWAIT);
+      if (got > 0) answer.append(buffer, static_cast<size_t>(got));
       return got == 0;
     });
     return answer;
@@ -145,16 +126,13 @@ protected:
 };
 
 TEST_F(PushWorkerTest, StoresWhatIsAskedForAndPushesAhead) {
-  for (uint64_t number = 1; number <= 6; ++number)
-    scene_.put_segment(number);
+  for (uint64_t number = 1; number <= 6; ++number) scene_.put_segment(number);
   ASSERT_OK_AND_ASSIGN(const PushAnswer answer, ask(scene_.segment_name(1)));
   EXPECT_EQ(answer, PushAnswer::kStored);
   EXPECT_EQ(starts_, 1);
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_TRUE(scene_.holds(scene_.segment_name(1), i));
-    EXPECT_TRUE(wait_until([&] {
-      return scene_.holds(scene_.segment_name(6), i);
-    })) << "nobody asked for it";
+    EXPECT_TRUE(wait_until([&] { return scene_.holds(scene_.segment_name(6), i); })) << "nobody asked for it";
   }
 }
 
@@ -175,10 +153,8 @@ TEST_F(PushWorkerTest, ErrorsComeBackWithCodeTextAndHints) {
   const auto refused = ask(scene_.segment_name(1));
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code(), Errc::kInvalid);
-  EXPECT_THAT(refused.error().message(),
-              AllOf(HasSubstr("repo1: "), HasSubstr("differs from")));
-  EXPECT_THAT(refused.error().to_string(),
-              HasSubstr("\nHINT: two clusters may archive to stanza main"));
+  EXPECT_THAT(refused.error().message(), AllOf(HasSubstr("repo1: "), HasSubstr("differs from")));
+  EXPECT_THAT(refused.error().to_string(), HasSubstr("\nHINT: two clusters may archive to stanza main"));
   const auto absent = ask(scene_.segment_name(9));
   ASSERT_FALSE(absent.has_value());
   EXPECT_EQ(absent.error().code(), Errc::kNotFound);
@@ -197,43 +173,33 @@ TEST_F(PushWorkerTest, AnswersAtArchiveTimeoutWithWhatLags) {
   ASSERT_FALSE(late.has_value());
   EXPECT_EQ(late.error().code(), Errc::kTransient);
   EXPECT_THAT(late.error().message(),
-              AllOf(HasSubstr("archive-timeout"),
-                    HasSubstr("repo2 lags: 1 files wait for repo2")));
-  EXPECT_TRUE(wait_until([&] {
-    return ask(scene_.segment_name(1)).has_value();
-  })) << "it went on meanwhile";
+              AllOf(HasSubstr("archive-timeout"), HasSubstr("repo2 lags: 1 files wait for repo2")));
+  EXPECT_TRUE(wait_until([&] { return ask(scene_.segment_name(1)).has_value(); })) << "it went on meanwhile";
 }
 
 TEST_F(PushWorkerTest, SpeaksOnlyItsProtocol) {
   ASSERT_OK(start());
   scene_.put_segment(1);
   EXPECT_EQ(raw("push " + scene_.segment_path(1) + "\n"), "ok\n");
-  EXPECT_EQ(
-      raw("push-as 0123456789abcdef " + scene_.segment_path(1) + "\nmore"),
-      "ok\n");
+  EXPECT_EQ(raw("push-as 0123456789abcdef " + scene_.segment_path(1) + "\nmore"), "ok\n");
   EXPECT_THAT(raw("pull " + scene_.segment_path(1) + "\n"),
               HasSubstr("error 10\nthe worker does not understand 'pull'"));
   EXPECT_THAT(raw("push relative\n"), HasSubstr("error"));
   EXPECT_THAT(raw("\n"), HasSubstr("error"));
-  EXPECT_THAT(raw("push " + scene_.wal() + "/postgresql.conf\n"),
-              HasSubstr("error"));
+  EXPECT_THAT(raw("push " + scene_.wal() + "/postgresql.conf\n"), HasSubstr("error"));
   EXPECT_EQ(raw(std::string(20'000, 'x')), "") << "hung up on";
-  EXPECT_EQ(raw("push " + scene_.segment_path(1) + "\n"), "ok\n")
-      << "and nobody else minds";
+  EXPECT_EQ(raw("push " + scene_.segment_path(1) + "\n"), "ok\n") << "and nobody else minds";
 }
 
 TEST_F(PushWorkerTest, ClientOfOtherSettingsGetsAnotherWorker) {
   ASSERT_OK(start());
   scene_.put_segment(1);
-  EXPECT_EQ(raw("push-as fedcba9876543210 " + scene_.segment_path(1) + "\n"),
-            "")
-      << "no word of this one counts";
+  EXPECT_EQ(raw("push-as fedcba9876543210 " + scene_.segment_path(1) + "\n"), "") << "no word of this one counts";
   EXPECT_TRUE(wait_until([&] { return ended_.load(); }));
   ASSERT_OK(ask(scene_.segment_name(1)));
   EXPECT_EQ(starts_, 1);
   changed_ = true;
-  EXPECT_TRUE(wait_until([&] { return ended_.load(); }))
-      << "so do changed files";
+  EXPECT_TRUE(wait_until([&] { return ended_.load(); })) << "so do changed files";
 }
 
 TEST_F(PushWorkerTest, EndsWhenIdleOrStoppedOrWithoutDirectory) {
@@ -252,20 +218,16 @@ TEST_F(PushWorkerTest, EndsWhenIdleOrStoppedOrWithoutDirectory) {
 }
 
 TEST_F(PushWorkerTest, GivesUpOnlyWhatIsNotStoredYet) {
-  for (uint64_t number = 1; number <= 5; ++number)
-    scene_.put_segment(number);
+  for (uint64_t number = 1; number <= 5; ++number) scene_.put_segment(number);
   ASSERT_OK(ask(scene_.segment_name(1)));
   for (size_t i = 0; i < 2; ++i) {
-    ASSERT_TRUE(
-        wait_until([&] { return scene_.holds(scene_.segment_name(5), i); }));
+    ASSERT_TRUE(wait_until([&] { return scene_.holds(scene_.segment_name(5), i); }));
   }
   stop();
   queue_bytes_max_ = 1;
-  for (size_t i = 0; i < 2; ++i)
-    scene_.store(i).set_rules({{.nth = 1, .every = 1, .fault = Fault::kFail}});
+  for (size_t i = 0; i < 2; ++i) scene_.store(i).set_rules({{.nth = 1, .every = 1, .fault = Fault::kFail}});
   ASSERT_OK_AND_ASSIGN(const PushAnswer answer, ask(scene_.segment_name(2)));
-  EXPECT_EQ(answer, PushAnswer::kDropped)
-      << "a new worker knows of nothing, and cannot look";
+  EXPECT_EQ(answer, PushAnswer::kDropped) << "a new worker knows of nothing, and cannot look";
   EXPECT_EQ(raw("push " + scene_.segment_path(3) + "\n"), "ok dropped\n");
 }
 
@@ -299,17 +261,14 @@ TEST_F(PushWorkerTest, WorkersThatDieAreReplacedUntilTheTimeout) {
   dying.join();
   ASSERT_FALSE(unanswered.has_value());
   EXPECT_EQ(unanswered.error().code(), Errc::kTransient);
-  EXPECT_THAT(unanswered.error().message(),
-              HasSubstr("no answer within archive-timeout"));
+  EXPECT_THAT(unanswered.error().message(), HasSubstr("no answer within archive-timeout"));
 }
 
 TEST(PushProtocol, ErrorsSurviveTheWay) {
   Error error(Errc::kNoSpace, "push x: repo2: no room");
   error = std::move(error).with_hint("make room").with_hint("or not");
   const std::string text = encode_push_error(11, error);
-  const auto errc_of = [](int code) {
-    return code == 11 ? Errc::kNoSpace : Errc::kInternal;
-  };
+  const auto errc_of = [](int code) { return code == 11 ? Errc::kNoSpace : Errc::kInternal; };
   const Error back = decode_push_error(text, errc_of);
   EXPECT_EQ(back.code(), error.code());
   EXPECT_EQ(back.to_string(), error.to_string());
@@ -317,5 +276,5 @@ TEST(PushProtocol, ErrorsSurviveTheWay) {
   EXPECT_EQ(decode_push_error("error x\n", errc_of).code(), Errc::kInternal);
 }
 
-} // namespace
-} // namespace pgark
+}  // namespace
+}  // namespace pgark

@@ -35,7 +35,7 @@ struct RecoverySettings {
   bool inclusive = true;      // For time, xid and lsn.
   std::string target_action;  // "pause", "promote", "shutdown"; empty: the server's default.
   std::string timeline;       // "latest", "current" or a number; empty: "latest", but "current" for kImmediate.
-  std::string comment;          // A line above the target, for who reads the file; may be empty.
+  std::string comment;        // A line above the target, for who reads the file; may be empty.
   std::string restore_command;
   bool archive_mode_off = false;
   std::vector<std::pair<std::string, std::string>> options;  // --recovery-option; they win over the above.

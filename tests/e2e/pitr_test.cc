@@ -158,8 +158,8 @@ TEST_F(Pitr, RefusesTargetsOutOfReachWithTheRange) {
   const auto result = scene_->restore("early", target.restore_options());
   ASSERT_OK(result);
   EXPECT_EQ(result->exit_code, 2) << result->to_string();
-  EXPECT_THAT(result->to_string(), AllOf(HasSubstr("is before the end of the oldest backup"), HasSubstr(label_),
-                                         HasSubstr("last commit")));
+  EXPECT_THAT(result->to_string(),
+              AllOf(HasSubstr("is before the end of the oldest backup"), HasSubstr(label_), HasSubstr("last commit")));
   const auto late = scene_->restore("late", {"--type=lsn", "--target=7F/0"});
   ASSERT_OK(late);
   EXPECT_EQ(late->exit_code, 2) << late->to_string();
