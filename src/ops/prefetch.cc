@@ -18,8 +18,9 @@ namespace pgark {
 namespace {
 
 constexpr auto kRoomPause = std::chrono::milliseconds(10);
-/// Segments of a timeline that one run looks ahead for: one page of most stores.
-constexpr size_t kAheadMax = 500;
+/// Segments of a timeline that one run looks ahead for, at least: more make its plan late where a listing looks at
+/// each.
+constexpr uint64_t kAheadMin = 8;
 
 /// A segment to fetch and the repository that has it.
 struct Planned {
@@ -53,18 +54,42 @@ Result<std::vector<Planned>> plan_of(const ArchiveSource& source, const ClusterR
   TRY_ASSIGN(const auto histories, read_timeline_histories(*repository, options.stanza, *cluster));
   const uint32_t segment_bytes = cluster->wal_segment_bytes;
   const pg::TimelineHistory history = guess_history(histories, options.wanted, segment_bytes);
+  // When these are in the queue or taken, the next run begins.
+  const size_t ahead = std::max(kAheadMin, 2 * options.queue_bytes / segment_bytes);
   std::vector<std::string> listed;
   for (const pg::TimelineSpan& span : history.spans()) {
     if (span.timeline < options.wanted.timeline) continue;
     const std::string after = pg::segment_name({span.timeline, options.wanted.number}, segment_bytes);
-    TRY_ASSIGN(const auto names,
-               list_wal_segments_after(*repository, options.stanza, cluster->number, after, kAheadMax));
+    TRY_ASSIGN(const auto names, list_wal_segments_after(*repository, options.stanza, cluster->number, after, ahead));
     listed.insert(listed.end(), names.begin(), names.end());
   }
   std::vector<Planned> plan;
   for (const pg::WalSegment& segment : plan_prefetch(history, options.wanted, listed, segment_bytes)) {
     plan.push_back({segment, repository, *cluster});
   }
+  return plan;
+}
+
+/// For each number the first repository that has it.
+/// Errors: of the first repository if none could be searched.
+Result<std::vector<Planned>> plan_of_all(std::span<const ArchiveSource> sources, const WalSpool& spool,
+                                         const PrefetchOptions& options) {
+  std::map<uint64_t, Planned> chosen;
+  std::optional<Error> failure;
+  bool searched = false;
+  for (const ArchiveSource& source : sources) {
+    auto plan = plan_of(source, spool.cluster(), options);
+    searched = searched || plan.has_value();
+    if (!plan) {
+      log_detail("prefetch nothing from {}: {}", source.name, plan.error().message());
+      if (!failure) failure = std::move(plan).error();
+      continue;
+    }
+    for (Planned& planned : *plan) chosen.emplace(planned.segment.number, std::move(planned));
+  }
+  if (!searched && failure) return std::move(*failure);
+  std::vector<Planned> plan;
+  for (auto& [number, planned] : chosen) plan.push_back(std::move(planned));
   return plan;
 }
 
@@ -86,8 +111,11 @@ class Prefetcher {
     const auto ended = group.wait();
     if (!ended && ended.error().code() != Errc::kCancelled) return Error(ended.error());
     MutexLock lock(mu_);
+    finished_plan_ = !cancel_.cancelled() && !done_ && again_.empty() && next_ == plan_.size();
     return report_;
   }
+  /// Whether all of the plan was fetched or passed, so that there may be more behind it.
+  bool finished_plan() const { return finished_plan_; }
 
  private:
   Result<> work(const CancelToken& cancel) {
@@ -139,12 +167,11 @@ class Prefetcher {
     return waiting_bytes_ + (in_flight_ + 1) * uint64_t{spool_.cluster().wal_segment_bytes} <= queue_bytes_;
   }
 
-  /// Leave out what recovery has fetched itself; end if it went elsewhere.
+  /// Leave out what recovery has fetched itself while this was slower; end if it went elsewhere.
   void skip_passed() REQUIRES(mu_) {
     const auto wanted = spool_.noted_wanted();
     if (!wanted || plan_.empty()) return;
-    const uint64_t reached = next_ < plan_.size() ? plan_[next_].segment.number : plan_.back().segment.number + 1;
-    if (wanted->number + 1 < plan_.front().segment.number || wanted->number > reached + options_.threads) done_ = true;
+    if (wanted->number + 1 < plan_.front().segment.number || wanted->number > plan_.back().segment.number) done_ = true;
     while (next_ < plan_.size() && plan_[next_].segment.number <= wanted->number) ++next_;
     std::erase_if(again_, [&](const Planned* each) { return each->segment.number <= wanted->number; });
   }
@@ -196,6 +223,7 @@ class Prefetcher {
   uint64_t in_flight_ GUARDED_BY(mu_) = 0;
   size_t waiting_count_ GUARDED_BY(mu_) = 0;
   bool done_ GUARDED_BY(mu_) = false;
+  bool finished_plan_ = false;
   PrefetchReport report_ GUARDED_BY(mu_);
 };
 
@@ -237,26 +265,20 @@ Result<PrefetchReport> prefetch_wal(std::span<const ArchiveSource> sources, cons
                                     const CancelToken& cancel, const PrefetchOptions& options) {
   if (options.queue_bytes < spool.cluster().wal_segment_bytes) return PrefetchReport{};
   TRY_CTX(spool.prepare(), "prefetch WAL");
-  // For each number the first repository that has it.
-  std::map<uint64_t, Planned> chosen;
-  std::optional<Error> failure;
-  bool searched = false;
-  for (const ArchiveSource& source : sources) {
-    auto plan = plan_of(source, spool.cluster(), options);
-    searched = searched || plan.has_value();
-    if (!plan) {
-      log_detail("prefetch nothing from {}: {}", source.name, plan.error().message());
-      if (!failure) failure = std::move(plan).error();
-      continue;
-    }
-    for (Planned& planned : *plan) chosen.emplace(planned.segment.number, std::move(planned));
+  PrefetchReport total;
+  for (PrefetchOptions part = options;;) {
+    TRY_ASSIGN(std::vector<Planned> plan, plan_of_all(sources, spool, part));
+    if (plan.empty()) break;
+    part.wanted = plan.back().segment;
+    Prefetcher prefetcher(spool, clock, cancel, part, std::move(plan));
+    TRY_ASSIGN(const PrefetchReport report, prefetcher.run());
+    total.segment_count += report.segment_count;
+    total.bytes += report.bytes;
+    total.full = report.full;
+    if (report.full || !prefetcher.finished_plan()) break;
   }
-  if (!searched) return failure ? Result<PrefetchReport>(std::move(*failure)) : PrefetchReport{};
-  std::vector<Planned> plan;
-  for (auto& [number, planned] : chosen) plan.push_back(std::move(planned));
-  TRY_ASSIGN(const PrefetchReport report, Prefetcher(spool, clock, cancel, options, std::move(plan)).run());
-  if (report.segment_count > 0 && !report.full) spool.unmark_full();
-  return report;
+  if (total.segment_count > 0 && !total.full) spool.unmark_full();
+  return total;
 }
 
 }  // namespace pgark

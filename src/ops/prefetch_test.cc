@@ -253,6 +253,18 @@ TEST_F(Prefetch, LeavesDamagedSegmentsToArchiveGet) {
   EXPECT_EQ(temporaries(), 0u);
 }
 
+TEST_F(Prefetch, SkipsWhatRecoveryFetchedItselfWhileThePlanWasMade) {
+  store_range(1, 26);
+  // Far more than there are workers.
+  ASSERT_OK(spool_->create());
+  spool_->note_wanted(segment(1, 11));
+  BusyClock clock;
+  ASSERT_OK_AND_ASSIGN(const PrefetchReport report, prefetch(segment(1, 4), 4, clock));
+  EXPECT_EQ(report.segment_count, 4u);
+  EXPECT_THAT(waiting(), ElementsAre(name_of(segment(1, 12)), name_of(segment(1, 13)), name_of(segment(1, 14)),
+                                     name_of(segment(1, 15))));
+}
+
 TEST_F(Prefetch, EndsWhenRecoveryGoesElsewhere) {
   store_range(5, 26);
   int naps = 0;
