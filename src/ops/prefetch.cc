@@ -95,13 +95,15 @@ Result<std::vector<Planned>> plan_of_all(std::span<const ArchiveSource> sources,
 
 class Prefetcher {
  public:
+  /// `oldest`: recovery never asks for an older one unless it goes elsewhere.
   Prefetcher(const WalSpool& spool, Clock& clock, const CancelToken& cancel, const PrefetchOptions& options,
-             std::vector<Planned> plan)
+             std::vector<Planned> plan, uint64_t oldest)
       : spool_(spool),
         clock_(clock),
         cancel_(cancel),
         options_(options),
         plan_(std::move(plan)),
+        oldest_(oldest),
         queue_bytes_(options.queue_bytes) {}
 
   Result<PrefetchReport> run() {
@@ -171,7 +173,7 @@ class Prefetcher {
   void skip_passed() REQUIRES(mu_) {
     const auto wanted = spool_.noted_wanted();
     if (!wanted || plan_.empty()) return;
-    if (wanted->number + 1 < plan_.front().segment.number || wanted->number > plan_.back().segment.number) done_ = true;
+    if (wanted->number < oldest_ || wanted->number > plan_.back().segment.number) done_ = true;
     while (next_ < plan_.size() && plan_[next_].segment.number <= wanted->number) ++next_;
     std::erase_if(again_, [&](const Planned* each) { return each->segment.number <= wanted->number; });
   }
@@ -215,6 +217,7 @@ class Prefetcher {
   const CancelToken& cancel_;
   const PrefetchOptions& options_;
   const std::vector<Planned> plan_;
+  const uint64_t oldest_;
   Mutex mu_;
   size_t next_ GUARDED_BY(mu_) = 0;
   std::vector<const Planned*> again_ GUARDED_BY(mu_);  // For which there was no room; oldest first.
@@ -270,7 +273,7 @@ Result<PrefetchReport> prefetch_wal(std::span<const ArchiveSource> sources, cons
     TRY_ASSIGN(std::vector<Planned> plan, plan_of_all(sources, spool, part));
     if (plan.empty()) break;
     part.wanted = plan.back().segment;
-    Prefetcher prefetcher(spool, clock, cancel, part, std::move(plan));
+    Prefetcher prefetcher(spool, clock, cancel, part, std::move(plan), options.wanted.number);
     TRY_ASSIGN(const PrefetchReport report, prefetcher.run());
     total.segment_count += report.segment_count;
     total.bytes += report.bytes;

@@ -255,11 +255,15 @@ TEST_F(Prefetch, LeavesDamagedSegmentsToArchiveGet) {
 
 TEST_F(Prefetch, SkipsWhatRecoveryFetchedItselfWhileThePlanWasMade) {
   store_range(1, 26);
-  // Far more than there are workers.
-  ASSERT_OK(spool_->create());
-  spool_->note_wanted(segment(1, 11));
+  const ArchiveSource slow{.name = "repo1", .open = [this]() -> Result<const Repository*> {
+                             spool_->note_wanted(segment(1, 11));  // Far more than there are workers.
+                             return repository_.get();
+                           }};
   BusyClock clock;
-  ASSERT_OK_AND_ASSIGN(const PrefetchReport report, prefetch(segment(1, 4), 4, clock));
+  const CancelToken cancel;
+  const PrefetchOptions options{
+      .stanza = "main", .wanted = segment(1, 4), .queue_bytes = 4 * kSegmentBytes, .threads = 2};
+  ASSERT_OK_AND_ASSIGN(const PrefetchReport report, prefetch_wal(std::span(&slow, 1), *spool_, clock, cancel, options));
   EXPECT_EQ(report.segment_count, 4u);
   EXPECT_THAT(waiting(), ElementsAre(name_of(segment(1, 12)), name_of(segment(1, 13)), name_of(segment(1, 14)),
                                      name_of(segment(1, 15))));
