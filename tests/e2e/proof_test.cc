@@ -172,8 +172,7 @@ class Proof : public ::testing::TestWithParam<int> {};
 TEST_P(Proof, EveryTargetOnTheWayIsReachedExactly) {
   PGARK_REQUIRE_PG(install, GetParam());
   const int major = GetParam();
-  // A few in every run; as many as the design asks for with --slow.
-  const int targets = slow_tests() ? (major == 15 ? 100 : 10) : (major == 15 ? 12 : 3);
+  const int targets = (major == 15 ? 100 : 10) * (slow_tests() ? 5 : 1);
   const uint64_t seed = test_seed();
   LedgerOptions rows;
   rows.seed = seed;
