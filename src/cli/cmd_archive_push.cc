@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "cli/access.h"
 #include "cli/command.h"
@@ -116,6 +117,13 @@ std::string fingerprint(const std::vector<std::string>& paths) {
   return text;
 }
 
+/// Tells whether those files changed since now.
+std::function<bool()> watch_settings(const Settings& settings) {
+  return [&settings, before = fingerprint(settings.config_sources())] {
+    return fingerprint(settings.config_sources()) != before;
+  };
+}
+
 /// Words this process was started with.
 Result<std::vector<std::string>> own_words() {
   TRY_ASSIGN(const std::string raw, read_file("/proc/self/cmdline"));
@@ -141,9 +149,7 @@ PushWorkerOptions worker_options(const CommandContext& context, const Source& so
   options.archive_timeout = settings.duration("archive-timeout");
   options.exit_code = [](const Error& error) { return exit_code_of_push(error.code()); };
   options.check_stopped = [&settings] { return check_not_stopped(settings.text("lock-path"), settings.stanza()); };
-  options.settings_changed = [&settings, before = fingerprint(settings.config_sources())] {
-    return fingerprint(settings.config_sources()) != before;
-  };
+  options.settings_changed = watch_settings(settings);
   return options;
 }
 
@@ -172,6 +178,7 @@ Result<int> push_through_worker(const CommandContext& context, const Source& sou
   options.directory = push_directory(settings.text("spool-path"), settings.stanza());
   options.path = source.path;
   options.settings_id = settings_id(settings);
+  options.settings_changed = watch_settings(settings);
   options.timeout = settings.duration("archive-timeout");
   options.errc_of = errc_of_push;
   options.start_worker = [&](std::chrono::milliseconds bound) -> Result<> {

@@ -111,6 +111,11 @@ Result<PushAnswer> ask_push_worker(const PushClientOptions& options, Clock& cloc
       if (!answer) return Error(std::move(answer).error()).with_context(context);
       if (*answer) return decode_answer(**answer, options);
       ++lost;
+      // Every worker from now on has the new settings and hangs up on the old ones.
+      if (options.settings_changed && options.settings_changed()) {
+        return Error(Errc::kTransient, fmt::format("{}: the configuration changed while it waited", context))
+            .with_hint("the server asks again in a moment, with the new configuration");
+      }
       log_detail("the background worker ended before it answered: ask another");
     }
     // The first worker has just been started, and listens.

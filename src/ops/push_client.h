@@ -19,13 +19,15 @@ struct PushClientOptions {
   std::chrono::milliseconds timeout{60'000};
   /// Start a worker and wait until it listens, at most `bound`. Ok also if another has been started meanwhile.
   std::function<Result<>(std::chrono::milliseconds bound)> start_worker;
-  std::function<Errc(int exit_code)> errc_of;  // Of the exit code in an answer.
+  std::function<Errc(int exit_code)> errc_of;   // Of the exit code in an answer.
+  std::function<bool()> settings_changed = {};  // Since `settings_id` was made.
 };
 
 enum class PushAnswer : unsigned char { kStored, kDropped };
 
 /// Ask until there is an answer. A worker that dies before it gave one is replaced, until the timeout.
-/// Errors: the worker's answer; kTransient at the timeout; of the spool; kCancelled.
+/// Errors: the worker's answer; kTransient at the timeout, or if the settings changed meanwhile; of the spool;
+/// kCancelled.
 Result<PushAnswer> ask_push_worker(const PushClientOptions& options, Clock& clock, const CancelToken& cancel);
 
 /// Start `argv` with "--worker=3" in it as a process of its own: own session, standard streams at /dev/null, no

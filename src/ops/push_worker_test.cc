@@ -89,7 +89,8 @@ class PushWorkerTest : public ::testing::Test {
                                      if (start_error_) return Error(*start_error_);
                                      return start();
                                    },
-                                   .errc_of = [](int code) { return static_cast<Errc>(code - 2); }};
+                                   .errc_of = [](int code) { return static_cast<Errc>(code - 2); },
+                                   .settings_changed = [this] { return client_is_old_; }};
     const CancelToken none;
     return ask_push_worker(client, clock_, none);
   }
@@ -120,6 +121,7 @@ class PushWorkerTest : public ::testing::Test {
   std::atomic<bool> changed_ = false;
   std::atomic<bool> ended_ = false;
   std::optional<Error> start_error_;
+  bool client_is_old_ = false;
   int starts_ = 0;
   std::unique_ptr<CancelToken> cancel_;
   std::thread thread_;
@@ -200,6 +202,17 @@ TEST_F(PushWorkerTest, ClientOfOtherSettingsGetsAnotherWorker) {
   EXPECT_EQ(starts_, 1);
   changed_ = true;
   EXPECT_TRUE(wait_until([&] { return ended_.load(); })) << "so do changed files";
+}
+
+TEST_F(PushWorkerTest, ClientThatOutlivedItsSettingsSaysSoAtOnce) {
+  ASSERT_OK(start());
+  scene_.put_segment(1);
+  client_is_old_ = true;
+  const auto answer = ask(scene_.segment_name(1), "fedcba9876543210");
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().code(), Errc::kTransient);
+  EXPECT_THAT(answer.error().message(), HasSubstr("the configuration changed while it waited"));
+  EXPECT_EQ(starts_, 0) << "no worker would serve it";
 }
 
 TEST_F(PushWorkerTest, EndsWhenIdleOrStoppedOrWithoutDirectory) {
