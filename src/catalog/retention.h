@@ -1,0 +1,61 @@
+// Which backups are kept, and why: one pure function over the catalog. What expire does follows from it alone.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "catalog/backup.h"
+#include "core/clock.h"
+
+namespace pgark {
+
+/// Rules of one repository (repoN-retention-...). Absent: that rule keeps nothing; with no rule at all everything is
+/// kept. A backup is kept if any rule or a hold keeps it.
+struct RetentionRules {
+  enum class FullType : uint8_t { kCount, kTime };
+  std::optional<uint32_t> full;  // Number of fulls, or days.
+  FullType full_type = FullType::kCount;
+  std::optional<uint32_t> diff;
+  std::optional<uint32_t> archive;  // Backups of `archive_type` whose WAL is kept on past their end.
+  BackupType archive_type = BackupType::kFull;
+  std::optional<uint32_t> daily;  // The last backup of each of that many days, weeks, ... that have one.
+  std::optional<uint32_t> weekly;
+  std::optional<uint32_t> monthly;
+  std::optional<uint32_t> yearly;
+  uint32_t minimum = 1;   // Restorable backups that no rule may take away.
+  std::string time_zone;  // IANA name in which days begin; empty: that of the machine.
+
+  bool any() const { return full || diff || daily || weekly || monthly || yearly; }
+};
+
+/// A backup as the decision sees it.
+struct RetentionBackup {
+  std::string label;
+  BackupType type = BackupType::kFull;
+  std::string prior_label;
+  Timestamp stopped{};
+  bool restorable = true;  // Readable, and its own WAL is there.
+  uint64_t bad_page_count = 0;
+  bool drilled = false;                 // The last restore test of it passed.
+  std::optional<Timestamp> hold_until;  // Of its hold; Timestamp::max(): until released.
+};
+
+/// One reason to keep or drop a backup.
+struct RetentionReason {
+  std::string rule;  // "retention-full", "daily", "hold", "last clean copy", ... stable names for programs.
+  std::string text;  // For people: "the last backup of 2026-11-22".
+};
+struct RetentionDecision {
+  std::string label;
+  bool keep = true;
+  std::vector<RetentionReason> reasons;  // All that keep it; if dropped: one that says which rule let it go.
+};
+
+/// Decide for every backup. `backups` in the order of their labels (the order in which they were made, whatever the
+/// clocks said). Pure: `now` and the rules are all it knows.
+std::vector<RetentionDecision> decide_retention(const RetentionRules& rules,
+                                                const std::vector<RetentionBackup>& backups, Timestamp now);
+
+}  // namespace pgark
