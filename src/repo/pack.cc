@@ -161,54 +161,64 @@ Error bad_listing(const ObjectKey& key) {
   return Error(Errc::kCorrupt, fmt::format("pack {}: its list of pieces does not match its extents", key.value));
 }
 
-/// Decode the entry of one extent, which continues at the reader.
-Result<PackedExtent> decode_extent(const ObjectKey& key, ByteReader& reader, const FrameRef& frame,
-                                   std::string& previous_path) {
-  PackedExtent extent;
+/// Decode the entry of one extent, which continues at the reader, into `extent`, whose memory is used again. Paths are
+/// views of what is read.
+Result<> decode_extent(const ObjectKey& key, ByteReader& reader, const FrameRef& frame, std::string_view& previous_path,
+                       ListedExtent& extent) {
   extent.ref = {0, frame.offset, frame.stored_bytes, frame.raw_bytes, frame.codec};
+  extent.pieces.clear();
   const uint64_t count = reader.varint();
   if (!reader.ok() || count > frame.raw_bytes / kHashBlockBytes || frame.raw_bytes % kHashBlockBytes != 0)
     return bad_listing(key);
   for (uint64_t i = 0; i < count; ++i) {
-    ExtentPiece piece;
     const std::string_view path = reader.string();
     if (!path.empty()) previous_path = path;
-    piece.path = previous_path;
-    piece.file_offset = reader.varint();
+    const uint64_t file_offset = reader.varint();
     const uint64_t block = reader.varint();
     const uint64_t bytes = reader.varint();
     if (!reader.ok() || block >= frame.raw_bytes / kHashBlockBytes || bytes > frame.raw_bytes - block * kHashBlockBytes)
       return bad_listing(key);
-    piece.extent_offset = static_cast<uint32_t>(block * kHashBlockBytes);
-    piece.bytes = static_cast<uint32_t>(bytes);
-    extent.pieces.push_back(std::move(piece));
+    extent.pieces.push_back(
+        {previous_path, file_offset, static_cast<uint32_t>(block * kHashBlockBytes), static_cast<uint32_t>(bytes)});
   }
   extent.block_hashes.resize(frame.raw_bytes / kHashBlockBytes);
   for (uint64_t& hash : extent.block_hashes) hash = reader.fixed<uint64_t>();
   if (!reader.ok()) return bad_listing(key);
-  return extent;
+  return {};
 }
 
 }  // namespace
 
-Result<std::vector<PackedExtent>> read_pack_listing(const Repository& repository, const ObjectKey& key) {
+Result<> visit_pack_listing(const Repository& repository, const ObjectKey& key,
+                            const std::function<Result<>(const ListedExtent&)>& visit) {
   TRY_ASSIGN(const ContainerReader container, ContainerReader::open(repository, key, ContainerKind::kPack));
-  std::vector<PackedExtent> extents;
   std::vector<FrameRef> unlisted;  // Extents whose pieces frame is still to come.
+  ListedExtent extent;
   for (const FrameRef& frame : container.frames()) {
     if (frame.type == FrameType::kExtent) unlisted.push_back(frame);
     if (frame.type != FrameType::kPieces) continue;
     TRY_ASSIGN(const Buffer raw, container.read(frame));
     ByteReader reader{Bytes(raw)};
-    std::string previous_path;
+    std::string_view previous_path;
     for (const FrameRef& extent_frame : unlisted) {
-      TRY_ASSIGN(PackedExtent extent, decode_extent(key, reader, extent_frame, previous_path));
-      extents.push_back(std::move(extent));
+      TRY(decode_extent(key, reader, extent_frame, previous_path, extent));
+      TRY(visit(extent));
     }
     if (reader.remaining() != 0) return bad_listing(key);
     unlisted.clear();
   }
   if (!unlisted.empty()) return bad_listing(key);
+  return {};
+}
+
+Result<std::vector<PackedExtent>> read_pack_listing(const Repository& repository, const ObjectKey& key) {
+  std::vector<PackedExtent> extents;
+  TRY(visit_pack_listing(repository, key, [&extents](const ListedExtent& listed) -> Result<> {
+    PackedExtent& extent = extents.emplace_back(PackedExtent{listed.ref, {}, listed.block_hashes});
+    for (const ListedExtent::Piece& piece : listed.pieces)
+      extent.pieces.push_back({std::string(piece.path), piece.file_offset, piece.extent_offset, piece.bytes});
+    return {};
+  }));
   return extents;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "repo/container.h"
@@ -91,5 +92,23 @@ class PackWriter {
 /// List the extents of a pack.
 /// Errors: as ContainerReader; kCorrupt if its pieces do not match its frames.
 Result<std::vector<PackedExtent>> read_pack_listing(const Repository& repository, const ObjectKey& key);
+
+/// A PackedExtent as it goes by: nothing of it is copied, and it lives only during the call that is given it.
+struct ListedExtent {
+  struct Piece {
+    std::string_view path;
+    uint64_t file_offset = 0;
+    uint32_t extent_offset = 0;
+    uint32_t bytes = 0;
+  };
+  ExtentRef ref;  // `pack` is 0.
+  std::vector<Piece> pieces;
+  std::vector<uint64_t> block_hashes;
+};
+
+/// Call `visit` with every extent of a pack, in the order they lie in it. Its error ends the visit and is returned.
+/// Errors: as read_pack_listing(), of which some may come after extents have been visited.
+Result<> visit_pack_listing(const Repository& repository, const ObjectKey& key,
+                            const std::function<Result<>(const ListedExtent&)>& visit);
 
 }  // namespace pgark
