@@ -63,10 +63,9 @@ struct WalChanges {
 
 /// Gather what changed from `begin` on up to `end` along `history`.
 /// Shape:  every segment from the one of `begin` to the one that holds the last byte before `end`. A segment that is
-/// not
-///         in `wal` is asked of `live` (null: nowhere to ask), which returns the index of what the cluster itself has
-///         of it, or nothing; of the last segment it is enough that the WAL is whole up to `end`.
-///         A hole, a damaged record, segments that do not join: no blocks, and why.
+///         not in `wal`, or damaged there, is asked of `live` (null: nowhere to ask), which returns the index of what
+///         the cluster itself has of it, or nothing; of the last segment it is enough that the WAL is whole up to
+///         `end`. A hole, a damaged record, segments that do not join, an `end` before `begin`: no blocks, and why.
 /// Errors: of the store other than absence and damage.
 Result<WalChanges> gather_wal_changes(
     WalCatalog& wal, const pg::TimelineHistory& history, Lsn begin, Lsn end, uint32_t relation_segment_blocks,
@@ -85,10 +84,11 @@ struct PriorRequest {
 /// The backup to build on, or why there is none: then the new backup becomes full.
 struct PriorChoice {
   std::optional<BackupMeta> prior;
-  std::string reason;
+  std::string reason;  // Why the newest candidate was passed over, or that there is none; empty if it is the prior.
 };
-/// Choose. Pure. Passed over, with the reason kept: other cluster numbers, checksums switched since, not an ancestor
-/// (it ended after the history left its timeline), ahead of the cluster (a reset or older copy of it runs).
+/// Choose. Pure. `backups` oldest first, as they are listed. Passed over, with the reason kept: other cluster numbers,
+/// other block sizes, checksums switched since, not an ancestor (it ended after the history left its timeline), ahead
+/// of the cluster (a reset or older copy of it runs).
 PriorChoice choose_prior(const std::vector<BackupMeta>& backups, const PriorRequest& request);
 
 }  // namespace pgark
