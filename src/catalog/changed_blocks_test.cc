@@ -37,7 +37,6 @@ using testing::truncate;
 using testing::WalBuilder;
 using testing::WalBuilderOptions;
 
-constexpr uint32_t kNoLimit = std::numeric_limits<uint32_t>::max();
 constexpr uint32_t kFileBlocks = 100;  // Of a relation segment file here.
 constexpr uint32_t kSegment = 1u << 20;
 constexpr TimelineId kOne{1};
