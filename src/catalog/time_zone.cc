@@ -35,16 +35,17 @@ Result<TimeZone> TimeZone::open(const std::string& name) {
     if (!exists) {
       rules->zone = cctz::utc_time_zone();
     } else if (!cctz::load_time_zone(kMachineZone, &rules->zone)) {
-      return Error(Errc::kInvalid, std::string("read the time zone of this machine: ") + kMachineZone +
-                                       " is no time zone file")
+      return Error(Errc::kInvalid,
+                   std::string("read the time zone of this machine: ") + kMachineZone + " is no time zone file")
           .with_hint("name the zone with retention-timezone, such as Europe/Berlin or UTC");
     }
     return TimeZone("", std::move(rules));
   }
   if (!is_zone_name(name) || !cctz::load_time_zone(name, &rules->zone)) {
     return Error(Errc::kInvalid, "time zone '" + name + "' is not known on this machine")
-        .with_hint("zones have names such as Europe/Berlin or UTC; the package tzdata brings them to "
-                   "/usr/share/zoneinfo");
+        .with_hint(
+            "zones have names such as Europe/Berlin or UTC; the package tzdata brings them to "
+            "/usr/share/zoneinfo");
   }
   return TimeZone(name, std::move(rules));
 }
