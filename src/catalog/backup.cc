@@ -198,8 +198,10 @@ Result<std::vector<std::string>> list_backup_labels(const Repository& repository
 
 Result<std::vector<std::string>> list_used_labels(const Repository& repository, const std::string& stanza) {
   std::vector<std::string> labels;
-  for (const std::string& prefix : {backup_prefix(stanza), stanza + "/pack/"})
+  for (const std::string& prefix : {backup_prefix(stanza), stanza + "/pack/", stanza + "/expire/"})
     TRY_CTX(append_components(repository.store(), prefix, labels), "list backups of stanza " + stanza);
+  // A later tombstone of a label has ".r1" behind it.
+  std::erase_if(labels, [](const std::string& label) { return !parse_label(label).has_value(); });
   sort_by_time(labels);
   return labels;
 }

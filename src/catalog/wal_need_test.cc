@@ -1,0 +1,98 @@
+// What backups need of the archive, along timelines that fork, meet none, or have lost their history.
+#include "catalog/wal_need.h"
+
+#include <gtest/gtest.h>
+
+namespace pgark {
+namespace {
+
+constexpr uint32_t kSegment = 16u << 20;
+constexpr TimelineId kOne{1}, kTwo{2}, kThree{3};
+
+Lsn at(uint64_t number) { return {number * kSegment + 40}; }
+
+WalUser user(TimelineId timeline, uint64_t first, uint64_t last, bool whole = true) {
+  return {timeline, timeline, at(first), first, last, whole};
+}
+
+TEST(WalNeed, KeepsFromTheOldestWholeBackupOn) {
+  const WalNeed need({user(kOne, 5, 6), user(kOne, 9, 10)}, {});
+  EXPECT_EQ(need.whole_from(kOne), 5u);
+  EXPECT_FALSE(need.needs({kOne, 4}));
+  EXPECT_TRUE(need.needs({kOne, 5}));
+  EXPECT_TRUE(need.needs({kOne, 1000}));
+}
+
+TEST(WalNeed, BackupOutsideTheWindowKeepsWhatMakesItConsistent) {
+  const WalNeed need({user(kOne, 5, 6, false), user(kOne, 9, 10)}, {});
+  for (const auto& [number, needed] :
+       {std::pair{4u, false}, {5u, true}, {6u, true}, {7u, false}, {8u, false}, {9u, true}, {11u, true}})
+    EXPECT_EQ(need.needs({kOne, number}), needed) << number;
+  EXPECT_TRUE(need.needs(kOne, 3, 5));
+  EXPECT_FALSE(need.needs(kOne, 7, 8));
+  EXPECT_TRUE(need.needs(kOne, 7, 9));
+}
+
+TEST(WalNeed, TimelineIsNeededByBackupsThatLeadToIt) {
+  // Timeline 2 left timeline 1 in segment 8; timeline 3 left 1 in segment 4.
+  const std::vector<pg::TimelineHistory> histories{{kTwo, {{kOne, at(8), ""}}}, {kThree, {{kOne, at(4), ""}}}};
+  const WalNeed need({user(kOne, 6, 7)}, histories);
+  EXPECT_TRUE(need.needs({kTwo, 8}));
+  EXPECT_FALSE(need.needs({kThree, 8})) << "it left timeline 1 before the backup began";
+  EXPECT_EQ(need.whole_from(kThree), std::nullopt);
+  // The parent behind the fork is needed while a backup of it is there, and not by one of the child.
+  EXPECT_TRUE(need.needs({kOne, 100}));
+  const WalNeed child({user(kTwo, 9, 9)}, histories);
+  EXPECT_EQ(child.whole_from(kOne), std::nullopt);
+  EXPECT_FALSE(child.needs({kOne, 100}));
+  EXPECT_FALSE(child.needs({kTwo, 8}));
+  EXPECT_TRUE(child.needs({kTwo, 9}));
+}
+
+TEST(WalNeed, TimelineWithoutAHistoryMayComeFromAnyEarlierOne) {
+  const WalNeed need({user(kOne, 6, 7)}, {});
+  EXPECT_EQ(need.whole_from(kTwo), 6u);
+  EXPECT_FALSE(need.needs({kTwo, 5}));
+}
+
+TEST(WalNeed, BackupThatCrossedTimelinesNeedsBoth) {
+  const WalNeed need({{kOne, kTwo, at(5), 5, 7, false}}, {});
+  EXPECT_TRUE(need.needs({kOne, 6}));
+  EXPECT_TRUE(need.needs({kTwo, 7}));
+  EXPECT_FALSE(need.needs({kTwo, 8}));
+  EXPECT_FALSE(need.needs({kThree, 6}));
+}
+
+TEST(WalUser, ComesFromTheNamesOfTheSegments) {
+  const auto made = wal_user(kOne, kOne, at(256), "000000010000000100000000", "000000010000000100000002", kSegment);
+  ASSERT_TRUE(made.has_value());
+  EXPECT_EQ(made->first, 256u);
+  EXPECT_EQ(made->last, 258u);
+  EXPECT_FALSE(wal_user(kOne, kOne, at(2), "000000010000000000000003", "000000010000000000000002", kSegment));
+  EXPECT_FALSE(wal_user(kOne, kOne, at(2), "000000010000000000000100", "000000010000000000000101", kSegment));
+}
+
+TEST(ArchivedWal, IsToldByItsKey) {
+  using Kind = ArchivedWal::Kind;
+  const auto parse = [](std::string_view below) { return parse_archived_wal(below, kSegment); };
+  const auto segment = parse("00000002/00000001/000000020000000100000003");
+  ASSERT_TRUE(segment.has_value());
+  EXPECT_EQ(segment->kind, Kind::kSegment);
+  EXPECT_EQ(segment->segment, (pg::WalSegment{kTwo, 259}));
+  EXPECT_EQ(segment->generation, 0u);
+  EXPECT_EQ(parse("00000002/00000001/000000020000000100000003.r12")->generation, 12u);
+  EXPECT_EQ(parse("000000020000000100000003.partial")->kind, Kind::kPartial);
+  EXPECT_EQ(parse("000000020000000100000003.partial.r1")->generation, 1u);
+  EXPECT_EQ(parse("000000020000000100000003.00000028.backup")->kind, Kind::kBackup);
+  EXPECT_EQ(parse("00000003.history")->kind, Kind::kHistory);
+  EXPECT_EQ(parse("00000003.history")->segment.timeline, kThree);
+  EXPECT_EQ(parse("dropped/000000020000000100000003")->kind, Kind::kDropped);
+  for (const std::string_view other :
+       {"000000020000000100000003", "00000002/00000002/000000020000000100000003", "stream/000000020000000100000003",
+        "00000002/00000001/000000020000000100000003.r0", "00000002/00000001/000000020000000100000003.x",
+        "00000002/00000001/000000020000000100000103", "dropped/00000003.history", "", "00000002/"})
+    EXPECT_FALSE(parse(other).has_value()) << other;
+}
+
+}  // namespace
+}  // namespace pgark
