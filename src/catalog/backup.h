@@ -71,12 +71,16 @@ struct BackupMeta {
   std::string backup_label;    // Byte-exact content of the file.
   std::string tablespace_map;  // Byte-exact; may be empty.
 
-  uint64_t logical_bytes = 0;  // Sum of file sizes.
-  uint64_t read_bytes = 0;     // Read from the data directory.
-  uint64_t stored_bytes = 0;   // Added to the repository by this backup.
+  uint64_t logical_bytes = 0;     // Sum of file sizes.
+  uint64_t read_bytes = 0;        // Read from the data directory.
+  uint64_t stored_bytes = 0;      // Added to the repository by this backup.
+  uint64_t referenced_bytes = 0;  // Taken from the prior backup, before compression.
+  uint64_t reused_bytes = 0;      // Taken from packs of backups that were interrupted, before compression.
+  uint64_t extent_count = 0;      // That a restore reads; those shared by files count once or a few times. 0: unknown.
   uint64_t file_count = 0;
   uint64_t bad_page_count = 0;
   std::string codec;  // compress-type used.
+  std::string scan;   // How changes were found: "wal", "lsn", "hash"; empty for full.
 
   std::string data_directory;
   std::map<std::string, std::string>

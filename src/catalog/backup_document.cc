@@ -226,6 +226,9 @@ void decode_sizes(Members sizes, BackupMeta& meta) {
   sizes.integer("stored_bytes", meta.stored_bytes, false);
   sizes.integer("file_count", meta.file_count, false);
   sizes.integer("bad_page_count", meta.bad_page_count, false);
+  sizes.integer("referenced_bytes", meta.referenced_bytes, false);
+  sizes.integer("reused_bytes", meta.reused_bytes, false);
+  sizes.integer("extent_count", meta.extent_count, false);
 }
 
 void decode_lists(Members& document, BackupMeta& meta) {
@@ -292,8 +295,12 @@ std::string encode_backup_meta(const BackupMeta& meta) {
         {"read_bytes", meta.read_bytes},
         {"stored_bytes", meta.stored_bytes},
         {"file_count", meta.file_count},
-        {"bad_page_count", meta.bad_page_count}}},
+        {"bad_page_count", meta.bad_page_count},
+        {"referenced_bytes", meta.referenced_bytes},
+        {"reused_bytes", meta.reused_bytes},
+        {"extent_count", meta.extent_count}}},
       {"codec", meta.codec},
+      {"scan", meta.scan},
       {"annotations", std::move(annotations)},
   });
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -319,6 +326,7 @@ Result<BackupMeta> decode_backup_meta(std::string_view text) {
   document.text("tablespace_map", meta.tablespace_map, false);
   decode_sizes(document.child("sizes"), meta);
   document.text("codec", meta.codec, false);
+  document.text("scan", meta.scan, false);
   document.texts("annotations", meta.annotations);
   decode_lists(document, meta);
   if (failure.has_value()) return std::move(*failure);

@@ -49,6 +49,10 @@ BackupMeta sample() {
   meta.stored_bytes = 6;
   meta.file_count = 7;
   meta.bad_page_count = 8;
+  meta.referenced_bytes = 9;
+  meta.reused_bytes = 10;
+  meta.extent_count = 11;
+  meta.scan = "wal";
   meta.codec = "zst";
   meta.data_directory = "/var/lib/postgresql/15/main";
   meta.settings = {{"max_connections", "100"}, {"shared_preload_libraries", ""}};

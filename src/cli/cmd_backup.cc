@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/access.h"
+#include "cli/backup_json.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "core/local_lock.h"
@@ -24,6 +25,18 @@ Result<Codec> codec_of(const std::string& name) {
   return Error(Errc::kInternal, "compress-type '" + name + "' is not known");
 }
 
+Result<BackupType> type_of(const std::string& name) {
+  for (const BackupType type : {BackupType::kFull, BackupType::kDiff, BackupType::kIncr})
+    if (name == backup_type_name(type)) return type;
+  return Error(Errc::kInternal, "type '" + name + "' is not known");
+}
+
+Result<ScanMode> scan_of(const std::string& name) {
+  for (const ScanMode mode : {ScanMode::kWal, ScanMode::kLsn, ScanMode::kHash})
+    if (name == scan_mode_name(mode)) return mode;
+  return Error(Errc::kInternal, "scan '" + name + "' is not known");
+}
+
 Result<BackupRequest> request_of(const CommandContext& context) {
   const Settings& settings = context.settings;
   BackupRequest request;
@@ -31,6 +44,10 @@ Result<BackupRequest> request_of(const CommandContext& context) {
   request.data_directory = settings.text("pg1-path");
   while (request.data_directory.size() > 1 && request.data_directory.ends_with('/')) request.data_directory.pop_back();
   request.pgark_version = version_line().substr(version_line().find(' ') + 1);
+  TRY_ASSIGN(request.type, type_of(settings.text("type")));
+  TRY_ASSIGN(request.scan, scan_of(settings.text("scan")));
+  request.resume = settings.boolean("resume");
+  request.seed = context.rng.next();
   request.process_max = static_cast<unsigned>(settings.integer("process-max"));
   TRY_ASSIGN(request.codec, codec_of(settings.text("compress-type")));
   request.level = settings.has("compress-level") ? static_cast<int>(settings.integer("compress-level")) : 1;
@@ -57,36 +74,32 @@ uint64_t rate_of(const BackupReport& report) {
   return static_cast<uint64_t>(static_cast<double>(report.meta.logical_bytes) / seconds_of(report.copying));
 }
 
+/// Extents a restore reads for each GiB it writes: how far the backup's blocks are scattered.
+uint64_t extents_per_gib(const BackupMeta& meta) {
+  if (meta.logical_bytes == 0) return 0;
+  return static_cast<uint64_t>(static_cast<double>(meta.extent_count) * static_cast<double>(1u << 30) /
+                               static_cast<double>(meta.logical_bytes));
+}
+
 ordered_json report_json(const BackupReport& report, const std::string& stanza) {
   const BackupMeta& meta = report.meta;
   ordered_json bad = ordered_json::array();
   for (const BadPages& file : report.bad_pages) bad.push_back({{"path", file.path}, {"blocks", file.blocks}});
-  return {{"stanza", stanza},
-          {"label", meta.label},
-          {"type", backup_type_name(meta.type)},
-          {"started_us", meta.started.time_since_epoch().count()},
-          {"stopped_us", meta.stopped.time_since_epoch().count()},
-          {"start_lsn", to_string(meta.start_lsn)},
-          {"stop_lsn", to_string(meta.stop_lsn)},
-          {"start_timeline", meta.start_timeline.value},
-          {"stop_timeline", meta.stop_timeline.value},
-          {"wal_start", meta.wal_start},
-          {"wal_stop", meta.wal_stop},
-          {"logical_bytes", meta.logical_bytes},
-          {"read_bytes", meta.read_bytes},
-          {"stored_bytes", meta.stored_bytes},
-          {"file_count", meta.file_count},
-          {"pack_count", report.pack_count},
-          {"vanished_count", report.vanished_count},
-          {"shrunk_count", report.shrunk_count},
-          {"bad_page_count", meta.bad_page_count},
-          {"bad_pages", std::move(bad)},
-          {"elapsed_ms", report.elapsed.count() / 1000},
-          {"copy_ms", report.copying.count() / 1000},
-          {"bytes_per_second", rate_of(report)},
-          {"compress_type", meta.codec},
-          {"annotations", meta.annotations},
-          {"warnings", report.warnings}};
+  ordered_json document{{"stanza", stanza}};
+  document.update(backup_members(meta));
+  document["pack_count"] = report.pack_count;
+  document["needed_pack_count"] = report.needed_pack_count;
+  document["extents_per_gib"] = extents_per_gib(meta);
+  document["changed_block_count"] = report.changed_block_count;
+  document["wal_segment_count"] = report.wal_segment_count;
+  document["vanished_count"] = report.vanished_count;
+  document["shrunk_count"] = report.shrunk_count;
+  document["bad_pages"] = std::move(bad);
+  document["elapsed_ms"] = report.elapsed.count() / 1000;
+  document["copy_ms"] = report.copying.count() / 1000;
+  document["bytes_per_second"] = rate_of(report);
+  document["warnings"] = report.warnings;
+  return document;
 }
 
 std::string bad_pages_text(const BackupReport& report) {
@@ -103,13 +116,34 @@ std::string bad_pages_text(const BackupReport& report) {
   return text + "    keep the backups made before; they may hold these pages undamaged\n";
 }
 
+/// Of an incremental: what it cost and what it builds on.
+std::string increment_text(const BackupReport& report) {
+  const BackupMeta& meta = report.meta;
+  std::string text;
+  if (meta.type != BackupType::kFull) {
+    text += fmt::format("  builds on {}: {} read, {} referenced", meta.prior_label, format_size(meta.read_bytes),
+                        format_size(meta.referenced_bytes));
+    if (meta.scan != scan_mode_name(ScanMode::kHash))
+      text +=
+          fmt::format("; {} changed blocks in {} WAL segments", report.changed_block_count, report.wal_segment_count);
+    else
+      text += "; every file compared by hash";
+    text += fmt::format("\n  needs {} packs, {} extents per GiB\n", report.needed_pack_count, extents_per_gib(meta));
+  }
+  if (meta.reused_bytes > 0)
+    text += fmt::format("  {} were stored already by a backup that was interrupted\n", format_size(meta.reused_bytes));
+  return text;
+}
+
 std::string report_text(const BackupReport& report) {
   const BackupMeta& meta = report.meta;
-  std::string text = fmt::format(
-      "backup {} ({})\n  {} files, {} copied in {} ({}/s), {} stored in {} packs\n  WAL {} to {}, whole backup {}\n",
-      meta.label, backup_type_name(meta.type), meta.file_count, format_size(meta.logical_bytes),
-      format_duration(report.copying), format_size(rate_of(report)), format_size(meta.stored_bytes), report.pack_count,
-      meta.wal_start, meta.wal_stop, format_duration(report.elapsed));
+  std::string text = fmt::format("backup {} ({})\n  {} files of {}, copied in {} ({}/s), {} stored in {} packs\n",
+                                 meta.label, backup_type_name(meta.type), meta.file_count,
+                                 format_size(meta.logical_bytes), format_duration(report.copying),
+                                 format_size(rate_of(report)), format_size(meta.stored_bytes), report.pack_count);
+  text += increment_text(report);
+  text +=
+      fmt::format("  WAL {} to {}, whole backup {}\n", meta.wal_start, meta.wal_stop, format_duration(report.elapsed));
   return text + bad_pages_text(report);
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catalog/target.h"
+#include "cli/backup_json.h"
 #include "cli/output.h"
 
 namespace pgark {
@@ -145,30 +146,12 @@ ordered_json cluster_json(const InfoCluster& cluster) {
 }
 
 ordered_json backup_json(const BackupMeta& meta) {
-  return {{"label", meta.label},
-          {"type", backup_type_name(meta.type)},
-          {"prior", meta.prior_label.empty() ? ordered_json() : ordered_json(meta.prior_label)},
-          {"cluster", meta.cluster_number},
-          {"started_us", microseconds(meta.started)},
-          {"stopped_us", microseconds(meta.stopped)},
-          {"start_lsn", to_string(meta.start_lsn)},
-          {"stop_lsn", to_string(meta.stop_lsn)},
-          {"start_timeline", meta.start_timeline.value},
-          {"stop_timeline", meta.stop_timeline.value},
-          {"wal_start", meta.wal_start},
-          {"wal_stop", meta.wal_stop},
-          {"source", meta.source},
-          {"logical_bytes", meta.logical_bytes},
-          {"read_bytes", meta.read_bytes},
-          {"stored_bytes", meta.stored_bytes},
-          {"file_count", meta.file_count},
-          {"bad_page_count", meta.bad_page_count},
-          {"bytes_per_second", rate(meta)},
-          {"compress_type", meta.codec},
-          {"pg_version_num", meta.pg_version_num},
-          {"pgark_version", meta.pgark_version},
-          {"annotations", meta.annotations},
-          {"error", nullptr}};
+  ordered_json document = backup_members(meta);
+  document["bytes_per_second"] = rate(meta);
+  document["pg_version_num"] = meta.pg_version_num;
+  document["pgark_version"] = meta.pgark_version;
+  document["error"] = nullptr;
+  return document;
 }
 
 ordered_json listed_json(const ListedBackup& backup) {

@@ -59,10 +59,13 @@ constexpr CommandSpec kCommands[] = {
     {kCheck, "check", "Check configuration, archiving and the repository",
      "Switches to a new WAL segment and waits until it has arrived in the repository, after checking that the "
      "repository belongs to this cluster. Then looks for what keeps it from being recovered: gaps and damage in the "
-     "WAL since "
-     "the oldest backup, histories that conflict, archiving that lags. Every repository is checked, or the one given "
-     "with "
-     "--repo. Exits with 1 when it found problems.",
+     "WAL since the oldest backup, histories that conflict, archiving that lags; and for the usual mistakes: backups, "
+     "restore tests and runs of verify that are too long ago, an archive_command that hides failure, a repository "
+     "beside the data or without room for what retention keeps, clocks that differ, settings that risk the data. "
+     "Without a server, what the files and the repository tell is still checked. Every repository is checked, or the "
+     "one given with --repo.\n\n"
+     "Each finding says what is the case, why it matters and how to mend it. Exits with 1 when one is an error; with "
+     "--output=nagios as Nagios expects it. Warnings that are accepted are named with check-ignore.",
      "", 0, 0, true, false, false},
     {kHelp, "help", "Explain commands and options",
      "`pgark help` lists the commands, `pgark help COMMAND` its options, `pgark help COMMAND OPTION` one of them.",
@@ -79,8 +82,8 @@ constexpr CommandSpec kCommands[] = {
     {kRepoLs, "repo-ls", "List objects of the repository",
      "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
     {kRestore, "restore", "Restore the cluster, also to a moment in its past",
-     "Copies a backup into an empty pg1-path and sets up recovery, so that starting PostgreSQL replays WAL to the "
-     "target. "
+     "Copies a backup into an empty pg1-path, or makes what is there match it with --delta, and sets up recovery, so that "
+     "starting PostgreSQL replays WAL to the target. "
      "The target is checked against the WAL in the repository before a byte is copied.",
      "", 0, 0, true, false, false},
     {kStanzaCreate, "stanza-create", "Create a stanza in the repository",
@@ -214,13 +217,35 @@ constexpr OptionSpec kOptions[] = {
      .summary = "recover to just before this transaction committed",
      .description = "`pgark timeline` shows which transaction dropped or deleted what. Short for --type=xid --target=N "
                     "--target-exclusive."},
+    {.name = "check-archive-lag", .type = kTime, .commands = kCheck, .value_default = "10m", .min = kSecond,
+     .max = 3650 * kDay, .summary = "how long WAL may wait to be archived without a warning"},
+    {.name = "check-backup-age", .type = kTime, .commands = kCheck, .value_default = "26h", .min = kSecond,
+     .max = 3650 * kDay, .summary = "how old the newest backup may be without a warning",
+     .description = "Three times as old, it is an error. The default suits a backup a day."},
+    {.name = "check-drill-age", .type = kTime, .commands = kCheck, .value_default = "90d", .min = kSecond,
+     .max = 3650 * kDay, .summary = "how long ago the last restore test may be without a warning"},
+    {.name = "check-ignore", .type = kList, .commands = kCheck,
+     .summary = "code of a finding whose warning is accepted",
+     .description = "Repeatable, or several separated by commas: check-ignore=checksums_off,fsync_off. The finding is "
+                    "still shown, as information. Errors cannot be ignored."},
+    {.name = "check-verify-age", .type = kTime, .commands = kCheck, .value_default = "35d", .min = kSecond,
+     .max = 3650 * kDay, .summary = "how long ago verify may have run last without a warning"},
     {.name = "checksum-page", .type = kBoolean, .commands = kBackup, .default_note = "y if the cluster has checksums",
      .summary = "verify the checksum of every page that is copied",
      .description = "A page that fails is reported by file and block and recorded in the backup, which is finished all "
                     "the same. Without checksums in the cluster the option has no effect."},
+    {.name = "db-exclude", .type = kList, .commands = kRestore,
+     .summary = "database, by name or OID, to restore as zeros; may be repeated",
+     .description = "Takes no space, cannot be connected to, and is dropped after recovery with the statement that restore "
+                    "prints. template0, template1 and postgres are always restored."},
+    {.name = "db-include", .type = kList, .commands = kRestore,
+     .summary = "restore only this database, by name or OID; may be repeated",
+     .description = "All others but template0, template1 and postgres are restored as db-exclude says."},
     {.name = "delta", .type = kBoolean, .commands = kRestore, .value_default = "n",
-     .summary = "keep files in the data directory that already match the backup",
-     .description = "Not provided in this version: restore into an empty directory."},
+     .summary = "keep what matches the backup, fetch what differs, remove what does not belong",
+     .description = "Compares every block by its hash, never by times. Takes a data directory of the cluster that was "
+                    "backed up, stopped, or one whose restore did not end; with --force also that of another cluster. Into "
+                    "an empty directory everything is restored."},
     {.name = "dry-run", .type = kBoolean, .commands = kRestore, .source = OptionSource::kCommandLine,
      .value_default = "n", .summary = "show what would be restored and where recovery would end, and change nothing",
      .description = "Prints the backup, the way through the timelines, the WAL that is read, the exact position where "
@@ -264,7 +289,11 @@ constexpr OptionSpec kOptions[] = {
     {.name = "online", .type = kBoolean, .commands = kStanzaCreate, .value_default = "y",
      .summary = "compare the data directory with the running server",
      .description = "With --no-online the stanza is created from the files in pg1-path alone."},
-    {.name = "output", .type = kEnum, .commands = kEvery, .source = OptionSource::kCommandLine, .value_default = "text",
+    {.name = "output", .type = kEnum, .commands = kCheck, .source = OptionSource::kCommandLine, .value_default = "text",
+     .allowed = "text|json|nagios", .summary = "format of the result",
+     .description = "json is for programs, as everywhere. nagios prints one line with performance data and exits with 0 for "
+                    "OK, 1 for WARNING, 2 for CRITICAL and 3 for UNKNOWN, as Nagios, Icinga and their kin expect."},
+    {.name = "output", .type = kEnum, .commands = kEvery - kCheck, .source = OptionSource::kCommandLine, .value_default = "text",
      .allowed = "text|json", .summary = "format of the result",
      .description = "json is for programs: standard output holds one JSON document and nothing else, also after an error. "
                     "Fields are only ever added."},
@@ -293,6 +322,17 @@ constexpr OptionSpec kOptions[] = {
      .description = "Read as --target of restore is: without a zone in the zone of this machine."},
     {.name = "sort", .type = kEnum, .commands = kRepoLs, .source = OptionSource::kCommandLine, .value_default = "asc",
      .allowed = "asc|desc|none", .summary = "order of the list"},
+    {.name = "resume", .type = kBoolean, .commands = kBackup, .value_default = "y",
+     .summary = "use what interrupted backups have stored",
+     .description = "Files are read again; blocks that packs of a backup without an end hold already are not stored again "
+                    "if their hash is still the same."},
+    {.name = "scan", .type = kEnum, .commands = kBackup, .source = OptionSource::kCommandLine, .value_default = "wal",
+     .allowed = "wal|lsn|hash",
+     .summary = "how changed blocks are found",
+     .description = "wal: from the index of the archived WAL; what changed is read, and a random sample of the rest is "
+                    "looked at. lsn: every page of a relation is read as well, and stored if it is newer than the prior "
+                    "backup. hash: every file is read and compared with what is stored, which is also done whenever the "
+                    "WAL since the prior backup has a hole."},
     {.name = "start-fast", .type = kBoolean, .commands = kBackup, .value_default = "n",
      .summary = "ask for an immediate checkpoint, so that the backup starts at once",
      .description = "Otherwise the backup waits for the next regular checkpoint, up to checkpoint_timeout."},
@@ -316,10 +356,11 @@ constexpr OptionSpec kOptions[] = {
     {.name = "target-timeline", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
      .value_default = "latest", .summary = "timeline to look along with its ancestors: a number or latest"},
     {.name = "type", .type = kEnum, .commands = kBackup, .source = OptionSource::kCommandLine,
-     .value_default = "full", .allowed = "full",
+     .value_default = "incr", .allowed = "full|diff|incr",
      .summary = "kind of backup",
-     .description = "full copies everything, and is what this version makes. diff and incr are refused rather than turned "
-                    "into a full backup."},
+     .description = "full reads and stores everything. incr stores what changed since the newest backup, diff since the "
+                    "newest full one; both become full, with a warning, if there is nothing to build on. Every backup is "
+                    "complete in itself: it restores as fast as a full one, and no other backup has to be kept for it."},
     {.name = "type", .type = kEnum, .commands = kInfo, .source = OptionSource::kCommandLine, .allowed = "full|diff|incr",
      .summary = "show only backups of this type"},
     {.name = "type", .type = kEnum, .commands = kRestore, .source = OptionSource::kCommandLine,
@@ -437,7 +478,6 @@ constexpr OptionSpec kOptions[] = {
     ignored_flag("page-header-check", kBackup, "page headers are always checked", kNone, "y"),
     ignored("priority", kWithRepo, "use nice(1)"),
     ignored("protocol-timeout", kWithRepo, kNoRemote),
-    ignored_flag("resume", kBackup, "an interrupted backup is begun anew in this version", kNone, "n"),
     ignored_flag("sck-block", kWithRepo, kNoRemote),
     ignored_flag("sck-keep-alive", kWithRepo, kNoRemote),
     ignored_flag("stop-auto", kBackup, "a backup of pgark never leaves the cluster in backup mode"),
@@ -535,8 +575,6 @@ constexpr OptionSpec kOptions[] = {
     // -- pgBackRest's that would change safety, or where data goes.
     refused_flag("archive-copy", kBackup, "restores need the WAL archive; keep the repository as a whole instead", kNone, "n"),
     refused_flag("backup-standby", kBackup, "backups are taken where pg1-path is", kNone, "n"),
-    refused("db-exclude", kRestore, "restore the whole cluster and drop what is not wanted"),
-    refused("db-include", kRestore, "restore the whole cluster and drop what is not wanted"),
     refused_flag("force", kBackup | kStanzaCreate, "backups are taken from running clusters only, and stanza-create never "
             "overwrites", kNone, "n"),
     refused_flag("online", kBackup | kStanzaDelete | kCheck, "start the cluster: offline backups are not provided",
@@ -563,8 +601,6 @@ constexpr RefusedValue kRefusedValues[] = {
     {"repo-type", kWithRepo, "gcs", "use repo1-type=posix with a mounted file system"},
     {"repo-type", kWithRepo, "sftp", "use repo1-type=posix with a mounted file system"},
     {"repo-type", kWithRepo, "cifs", "use repo1-type=posix with a mounted file system that honours fsync"},
-    {"type", kBackup, "diff", "use --type=full"},
-    {"type", kBackup, "incr", "use --type=full"},
 };
 
 constexpr RefusedCommand kRefusedCommands[] = {

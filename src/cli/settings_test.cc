@@ -61,7 +61,7 @@ TEST_F(SettingsTest, HasGoodDefaults) {
   EXPECT_EQ(settings->integer("compress-level"), 1);
   EXPECT_GE(settings->integer("process-max"), 1);
   EXPECT_LE(settings->integer("process-max"), 8);
-  EXPECT_EQ(settings->text("type"), "full");
+  EXPECT_EQ(settings->text("type"), "incr");
   EXPECT_EQ(settings->text("lock-path"), "/tmp/pgark");
   EXPECT_EQ(settings->integer("pg1-port"), 5432);
   EXPECT_FALSE(settings->has("pg1-socket-path"));
@@ -218,7 +218,7 @@ TEST_F(SettingsTest, IgnoresHarmlessOptionsOfPgBackRestWithOneWarning) {
   write("pgark.conf",
         "[global]\nrepo1-bundle=y\nrepo1-block=y\nrepo1-retention-full=2\nrepo1-retention-diff=7\narchive-async=n\n"
         "repo1-cipher-type=none\ncompress-level-network=3\n[main]\npg1-path=/pg\n");
-  const auto settings = resolve({"--stanza=main", "backup", "--no-resume", "--stop-auto"});
+  const auto settings = resolve({"--stanza=main", "backup", "--stop-auto"});
   ASSERT_TRUE(settings.has_value()) << settings.error().to_string();
   const std::string all = testing::PrintToString(settings->warnings());
   EXPECT_THAT(all,
@@ -227,7 +227,6 @@ TEST_F(SettingsTest, IgnoresHarmlessOptionsOfPgBackRestWithOneWarning) {
                     HasSubstr("compress-level-network"), HasSubstr("--stop-auto")));
   EXPECT_THAT(all, Not(HasSubstr("archive-async")));
   EXPECT_THAT(all, Not(HasSubstr("cipher"))) << "a value that changes nothing is accepted silently";
-  EXPECT_THAT(all, Not(HasSubstr("resume"))) << "--no-resume is what happens anyway";
   EXPECT_EQ(settings->warnings().size(), 4u) << "one line for each reason: " << all;
 }
 
@@ -286,10 +285,7 @@ TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
                 AllOf(HasSubstr(text), HasSubstr("pgark.conf [global]"), HasSubstr("HINT: ")));
     EXPECT_THAT(settings.error().to_string(), Not(HasSubstr("hunter2")));
   }
-  EXPECT_THAT(failure({"--stanza=main", "restore", "--pg1-path=/pg", "--db-include=x"}),
-              HasSubstr("restore the whole cluster"));
   EXPECT_THAT(failure({"info", "--repo=2"}), HasSubstr("--repo: repository 2 is not configured"));
-  EXPECT_THAT(failure({"--stanza=main", "--pg1-path=/pg", "backup", "--type=incr"}), HasSubstr("use --type=full"));
   EXPECT_THAT(failure({"expire"}), HasSubstr("command expire is not provided in this version"));
 }
 

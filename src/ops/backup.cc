@@ -1,10 +1,12 @@
 // The order of a backup's steps. Each step is in a file of its own: backup_server, backup_facts, backup_plan,
-// backup_copy.
+// backup_base, backup_copy.
 #include "ops/backup.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "catalog/cluster.h"
@@ -12,6 +14,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "ops/archive_push.h"
+#include "ops/backup_base.h"
 #include "ops/backup_copy.h"
 #include "ops/backup_plan.h"
 #include "ops/cluster_files.h"
@@ -53,9 +56,11 @@ class Backup {
   Result<BackupReport> run() && {
     progress_.phase = "check";
     TRY(check());
+    TRY(choose_what_to_build_on());
     TRY(choose_label());
     TRY(start());
     TRY_ASSIGN(const BackupPlan plan, make_plan());
+    TRY(open_base(plan));
     PackSet packs(repository_, request_.stanza, meta_.label);
     BackupCopier copier(plan, copy_options(), packs, position_, clock_, progress_);
     TRY(copy(copier, packs));
@@ -104,10 +109,61 @@ class Backup {
     return {};
   }
 
+  /// Find the backup that an incremental or differential builds on; without one it becomes full.
+  Result<> choose_what_to_build_on() {
+    meta_.type = request_.type;
+    if (request_.type == BackupType::kFull) return {};
+    TRY_ASSIGN(const auto listed, list_backups(repository_, request_.stanza));
+    std::vector<BackupMeta> backups;
+    for (const ListedBackup& backup : listed) {
+      if (backup.meta.has_value())
+        backups.push_back(*backup.meta);
+      else
+        warn(fmt::format("backup {} cannot be built on: {}", backup.label, backup.error->to_string()));
+    }
+    std::string reason = "there is no backup yet";
+    if (!backups.empty()) {
+      auto history = cluster_history(repository_, request_.stanza, cluster_, request_.data_directory, server_.timeline);
+      if (history.has_value()) {
+        TRY(update_position());
+        PriorChoice choice = choose_prior(backups, {.type = request_.type,
+                                                    .cluster_number = cluster_.number,
+                                                    .checksum_version = files_.control.checksums_enabled() ? 1u : 0u,
+                                                    .block_bytes = files_.control.block_bytes,
+                                                    .relation_segment_blocks = files_.control.relation_segment_blocks,
+                                                    .now = position_.get(),
+                                                    .history = *history});
+        if (choice.prior.has_value() && !choice.reason.empty())
+          log_info("building on backup {}: {}", choice.prior->label, choice.reason);
+        prior_ = std::move(choice.prior);
+        reason = std::move(choice.reason);
+        history_ = std::move(*history);
+      } else if (history.error().code() == Errc::kNotFound) {
+        reason = history.error().message();
+      } else {
+        return std::move(history).error();
+      }
+    }
+    if (prior_.has_value()) return {};
+    meta_.type = BackupType::kFull;
+    const std::string text = fmt::format("{} backup becomes full: {}", backup_type_name(request_.type), reason);
+    if (backups.empty())
+      log_info("{}", text);
+    else
+      warn(text);
+    return {};
+  }
+
   Result<> choose_label() {
     meta_.started = clock_.now();
     TRY_ASSIGN(const auto used, list_used_labels(repository_, request_.stanza));
-    meta_.label = next_backup_label(BackupType::kFull, meta_.started, "", used);
+    std::string full_label;
+    if (prior_.has_value()) {
+      TRY_ASSIGN(const BackupLabel label, parse_backup_label(prior_->label));
+      full_label = label.full_label;
+      meta_.prior_label = prior_->label;
+    }
+    meta_.label = next_backup_label(meta_.type, meta_.started, full_label, used);
     if (request_.on_label) TRY(request_.on_label(meta_.label));
     meta_.pgark_version = request_.pgark_version;
     meta_.cluster_number = cluster_.number;
@@ -170,8 +226,39 @@ class Backup {
     meta_.tablespaces = std::move(found);
   }
 
-  CopyOptions copy_options() const {
-    CopyOptions options;
+  /// Open the prior and what interrupted backups left, once the plan is there and the changes can be told.
+  Result<> open_base(const BackupPlan& plan) {
+    if (prior_.has_value()) {
+      progress_.phase = "find changes";
+      TRY_ASSIGN(base_, BackupBase::open(repository_,
+                                         {.stanza = request_.stanza,
+                                          .cluster = cluster_,
+                                          .data_directory = request_.data_directory,
+                                          .prior = *prior_,
+                                          .history = *history_,
+                                          .start_lsn = meta_.start_lsn,
+                                          .scan = request_.scan,
+                                          .sample_blocks = request_.sample_blocks,
+                                          .seed = request_.seed},
+                                         plan, cancel_));
+      for (const std::string& warning : base_->warnings()) warn(warning);
+      meta_.scan = scan_mode_name(base_->scan());
+      report_.changed_block_count = base_->changed_blocks();
+      report_.wal_segment_count = base_->segment_count();
+      log_info("backup {}: builds on {}, {} changed blocks in {} WAL segments, {} thin extents, scan {}", meta_.label,
+               prior_->label, report_.changed_block_count, report_.wal_segment_count, base_->sparse_extents(),
+               meta_.scan);
+    }
+    if (!request_.resume) return {};
+    progress_.phase = "look for interrupted backups";
+    TRY_ASSIGN(orphans_, OrphanedPacks::find(repository_, request_.stanza));
+    if (!orphans_->empty())
+      log_info("backup {}: uses what interrupted backups stored: {}", meta_.label, fmt::join(orphans_->labels(), ", "));
+    return {};
+  }
+
+  BackupCopyOptions copy_options() {
+    BackupCopyOptions options;
     options.data_directory = request_.data_directory;
     options.workers = request_.process_max;
     options.codec = request_.codec;
@@ -180,6 +267,20 @@ class Backup {
     options.page_bytes = meta_.block_bytes;
     options.relation_segment_blocks = meta_.relation_segment_blocks;
     options.start_lsn = meta_.start_lsn;
+    if (base_ != nullptr) {
+      options.prior.emplace(base_->copy_prior());
+      options.older_packs = base_->packs();
+    }
+    if (orphans_.has_value() && !orphans_->empty()) {
+      const auto first = static_cast<uint32_t>(options.older_packs.size());
+      options.older_packs.insert(options.older_packs.end(), orphans_->packs().begin(), orphans_->packs().end());
+      options.find_held = [this, first](std::string_view path, uint64_t offset, uint64_t hash) {
+        auto found = orphans_->find_block(path, offset, hash);
+        if (!found.has_value()) return std::optional<HeldBlock>{};
+        found->extent.pack += first;
+        return std::optional(HeldBlock{found->extent, found->extent_offset});
+      };
+    }
     return options;
   }
 
@@ -205,6 +306,8 @@ class Backup {
     report_.vanished_count = copier.totals().vanished_count;
     report_.shrunk_count = copier.totals().shrunk_count;
     meta_.read_bytes = copier.totals().read_bytes;
+    meta_.referenced_bytes = copier.totals().referenced_bytes;
+    meta_.reused_bytes = copier.totals().reused_bytes;
     return {};
   }
 
@@ -296,13 +399,14 @@ class Backup {
     const std::string context = "write manifest of backup " + meta_.label;
     TRY_ASSIGN_CTX(ManifestWriter writer, ManifestWriter::create(repository_, request_.stanza, meta_.label), context);
     TRY_CTX(copier.for_each_entry([&](const FileEntry& entry, const std::vector<ExtentRef>& extents) -> Result<> {
-      note(entry);
+      note(entry, extents);
       return writer.add(entry, extents);
     }),
             context);
     meta_.stored_bytes = packs.stored_bytes();
-    std::vector<PackName> names;
-    for (uint32_t number = 1; number <= packs.count(); ++number) names.push_back({meta_.label, number});
+    const std::vector<PackName> names = copier.pack_table(meta_.label, packs.count());
+    report_.needed_pack_count = static_cast<uint32_t>(names.size());
+    TRY_CTX(check_older_packs(names), context);
     auto committed = std::move(writer).commit(names, encode_backup_meta(meta_));
     if (committed.has_value()) return {};
     Error error = Error(std::move(committed).error()).with_context(context);
@@ -312,9 +416,34 @@ class Backup {
     return error;
   }
 
-  void note(const FileEntry& entry) {
+  /// While the prior has its manifest nobody removes its packs; else they have to be looked for.
+  Result<> check_older_packs(const std::vector<PackName>& names) {
+    std::vector<PackName> unsure;
+    bool prior_listed = false;
+    if (prior_.has_value()) {
+      TRY_ASSIGN(const auto there, repository_.store().stat(manifest_key(request_.stanza, prior_->label)));
+      prior_listed = there.has_value();
+    }
+    const std::set<PackName> of_prior =
+        prior_listed ? std::set(base_->packs().begin(), base_->packs().end()) : std::set<PackName>();
+    for (const PackName& name : names)
+      if (name.label != meta_.label && !of_prior.contains(name)) unsure.push_back(name);
+    return check_packs_exist(repository_, request_.stanza, unsure);
+  }
+
+  /// Extents of a file, in which each may be named several times; the first is often one of the file before, too.
+  void count_extents(const std::vector<ExtentRef>& extents) {
+    std::set<std::pair<uint32_t, uint64_t>> places;
+    for (const ExtentRef& extent : extents) places.emplace(extent.pack, extent.offset);
+    meta_.extent_count += places.size();
+    if (last_extent_.has_value() && places.contains(*last_extent_)) --meta_.extent_count;
+    if (!places.empty()) last_extent_ = *places.rbegin();
+  }
+
+  void note(const FileEntry& entry, const std::vector<ExtentRef>& extents) {
     if (entry.kind != EntryKind::kFile) return;
     meta_.file_count += 1;
+    count_extents(extents);
     meta_.logical_bytes += entry.bytes;
     meta_.bad_page_count += entry.bad_blocks.size();
     if (!entry.bad_blocks.empty() && report_.bad_pages.size() < kBadFilesMax)
@@ -336,6 +465,12 @@ class Backup {
   BackupReport report_;
   InsertPosition position_;
   std::chrono::steady_clock::time_point position_asked_{};
+
+  std::optional<BackupMeta> prior_;
+  std::optional<pg::TimelineHistory> history_;  // Of the cluster; with prior_.
+  std::unique_ptr<BackupBase> base_;
+  std::optional<OrphanedPacks> orphans_;
+  std::optional<std::pair<uint32_t, uint64_t>> last_extent_;  // Counted last: its pack and offset.
 };
 
 }  // namespace

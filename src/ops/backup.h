@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/progress.h"
 #include "core/result.h"
+#include "ops/backup_prior.h"
 #include "ops/backup_server.h"
 #include "pgwire/pg_session.h"
 #include "repo/repository.h"
@@ -24,6 +25,12 @@ struct BackupRequest {
   std::string stanza;
   std::string data_directory;  // pg1-path
   std::string pgark_version;
+  /// Diff and incr become full, with a warning, if there is nothing to build on.
+  BackupType type = BackupType::kFull;
+  ScanMode scan = ScanMode::kWal;  // Of diff and incr.
+  bool resume = true;              // Use what interrupted backups have stored.
+  size_t sample_blocks = 4096;     // Of those believed unchanged, looked at by diff and incr.
+  uint64_t seed = 0;               // Of the choice of the sample.
   unsigned process_max = 1;
   Codec codec = Codec::kZstd;
   int level = 1;
@@ -48,8 +55,11 @@ struct BackupReport {
   BackupMeta meta;
   std::chrono::microseconds elapsed{};
   std::chrono::microseconds copying{};  // Part of it.
-  uint32_t pack_count = 0;
-  uint64_t vanished_count = 0;  // Files that were dropped while they were copied.
+  uint32_t pack_count = 0;              // Written by this backup.
+  uint32_t needed_pack_count = 0;       // Of any backup.
+  uint64_t changed_block_count = 0;     // That WAL told of; 0 unless meta.scan is "wal" or "lsn".
+  uint64_t wal_segment_count = 0;       // In which they were looked for.
+  uint64_t vanished_count = 0;          // Files that were dropped while they were copied.
   uint64_t shrunk_count = 0;
   std::vector<BadPages> bad_pages;    // The first kBadFilesMax files; meta.bad_page_count counts all.
   std::vector<std::string> warnings;  // Logged already.
@@ -57,7 +67,7 @@ struct BackupReport {
 
 inline constexpr size_t kBadFilesMax = 1000;
 
-/// Make a full backup of the cluster that `session` is connected to.
+/// Make a backup of the cluster that `session` is connected to.
 /// Shape:  when it fails or is cancelled nothing exists that a listing shows. The session stays in use throughout; it
 ///         must not be used again afterwards if this fails.
 /// Errors: kNotFound (no stanza), kInvalid (another cluster, archiving off or elsewhere, wal_level), kUnsupported

@@ -1,332 +1,46 @@
-// Reading, page checks and extents, one worker a thread. What workers share is the list of work and the plan.
+// What is copied in which order: work is cut up, handed to workers, and what became of each file collected.
 #include "ops/backup_copy.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
 #include <utility>
 
 #include "core/check.h"
-#include "core/file.h"
-#include "core/log.h"
 #include "core/thread_annotations.h"
-#include "ops/backup_parts.h"
+#include "ops/backup_worker.h"
 #include "pg/control.h"
-#include "pg/page.h"
-#include "pg/relation_path.h"
 #include "pipe/task_group.h"
 
 namespace pgark {
 namespace {
 
-constexpr size_t kReadBytes = 512u << 10;
-constexpr uint64_t kReadAheadBytes = 2u << 20;
 constexpr size_t kBatchFilesMax = 256;
 constexpr uint64_t kBatchBytesMax = 4u << 20;
-constexpr int kPageRetries = 5;
-constexpr std::chrono::milliseconds kPageRetryPause{20};
-// A file this bad is not torn by our reading: further pages of it are read again once, without waiting.
-constexpr size_t kPatientPagesMax = 32;
-constexpr std::chrono::seconds kPositionWaitMax{3};
-constexpr std::chrono::milliseconds kPositionPoll{10};
 constexpr std::chrono::milliseconds kWaitTick{200};
+// Memory of the chunks of the prior's manifest whose files wait or are being copied.
+constexpr size_t kQueuedBytesMax = 32u << 20;
 
-enum class PartState : uint8_t { kPlanned, kCopied, kVanished };
-
-/// A stretch of a file as one unit of work: the whole file unless it is longer than kCopyPartBytes.
-struct Part {
-  PartStore::Place place = 0;
-  uint32_t entry = 0;
-  uint32_t number = 0;  // Within the file.
-  uint16_t worker = 0;  // Whose store `place` is in.
-  PartState state = PartState::kPlanned;
-};
-
+/// Neighbouring parts that the prior says nothing about.
 struct WorkItem {
   uint32_t first = 0;  // Part.
   uint32_t count = 0;
   uint64_t bytes = 0;
 };
 
+/// A chunk of the prior's manifest, with what is to be done with its files.
+struct PriorChunk {
+  FileChunk chunk;
+  std::vector<PriorFile> files;
+  size_t memory_bytes = 0;
+};
+
+struct PriorItem {
+  std::shared_ptr<const PriorChunk> chunk;  // Shared by the items of a chunk: the last one frees it.
+  std::vector<PartTask> tasks;
+};
+
 bool is_control(std::string_view path) { return path == pg::kControlFilePath; }
-
-/// Files that every running cluster has: their absence is no drop that WAL would replay.
-bool must_exist(std::string_view path) { return path == "PG_VERSION" || path == "global/pg_filenode.map"; }
-
-uint64_t part_count(uint64_t bytes) { return std::max<uint64_t>(1, (bytes + kCopyPartBytes - 1) / kCopyPartBytes); }
-
-uint64_t round_up_block(uint64_t bytes) { return (bytes + kHashBlockBytes - 1) / kHashBlockBytes * kHashBlockBytes; }
-
-/// Gathers blocks of one or many files into extents, and tells each file where its blocks went.
-class ExtentGatherer {
- public:
-  explicit ExtentGatherer(PackWriter& writer) : writer_(writer), buffer_(kExtentBytes) {}
-
-  /// Add blocks (`data`: whole blocks, of which `bytes` belong to the file). `keep_together`: better begin a new extent
-  /// than let these blocks lie in two.
-  Result<> add(PartRuns& part, const std::string& path, uint64_t file_offset, Bytes data, uint64_t bytes,
-               bool keep_together) {
-    if (keep_together && used_ + data.size() > kExtentBytes) TRY(flush());
-    while (!data.empty()) {
-      const size_t take = std::min<size_t>(kExtentBytes - used_, data.size());
-      const uint64_t real = std::min<uint64_t>(take, bytes);
-      if (take == kExtentBytes) {
-        // A full extent needs no gathering.
-        pieces_.push_back({path, file_offset, 0, static_cast<uint32_t>(real)});
-        parts_.push_back(&part);
-        TRY(append(data.first(take)));
-      } else {
-        std::memcpy(buffer_.data() + used_, data.data(), take);
-        pieces_.push_back({path, file_offset, static_cast<uint32_t>(used_), static_cast<uint32_t>(real)});
-        parts_.push_back(&part);
-        used_ += take;
-        if (used_ == kExtentBytes) TRY(flush());
-      }
-      file_offset += take;
-      bytes -= real;
-      data = data.subspan(take);
-    }
-    return {};
-  }
-
-  /// Write what is gathered. Afterwards no part given to add() is referred to any more.
-  Result<> flush() {
-    if (used_ == 0) return {};
-    const size_t bytes = std::exchange(used_, 0);
-    return append(Bytes(buffer_).first(bytes));
-  }
-
- private:
-  Result<> append(Bytes raw) {
-    runs_.clear();
-    for (const ExtentPiece& piece : pieces_) runs_.push_back({piece.file_offset, piece.bytes, 0, piece.extent_offset});
-    TRY_ASSIGN(const ExtentRef extent, writer_.append(raw, std::exchange(pieces_, {})));
-    for (size_t i = 0; i < runs_.size(); ++i) parts_[i]->add(extent, runs_[i]);
-    parts_.clear();
-    return {};
-  }
-
-  PackWriter& writer_;
-  Buffer buffer_;
-  size_t used_ = 0;
-  std::vector<ExtentPiece> pieces_;  // Of the extent being gathered.
-  std::vector<PartRuns*> parts_;     // Whose piece each one is.
-  std::vector<Run> runs_;
-};
-
-/// What pages of one file are checked against.
-struct PageContext {
-  const File& file;
-  const std::string& path;
-  uint64_t first_block = 0;  // Of the file in its fork.
-  size_t bad_count = 0;      // Found so far.
-};
-
-/// One thread's share: its pack, its results, its buffers.
-class Worker {
- public:
-  Worker(const CopyOptions& options, PackSet& packs, const InsertPosition& position, Clock& clock, Progress& progress)
-      : options_(options),
-        position_(position),
-        clock_(clock),
-        progress_(progress),
-        writer_(packs, options.codec, options.level),
-        gatherer_(writer_),
-        buffer_(kReadBytes) {}
-
-  Result<> copy(const BackupPlan& plan, std::vector<Part>& parts, const WorkItem& item, uint16_t index,
-                const CancelToken& cancel) {
-    if (batch_.size() < item.count) batch_.resize(item.count);
-    for (uint32_t i = 0; i < item.count; ++i) {
-      TRY(cancel.check());
-      batch_[i].clear();
-      Part& part = parts[item.first + i];
-      const PlannedEntry& entry = plan.entries()[part.entry];
-      const std::string path = plan.path(entry);
-      TRY_CTX(copy_part(entry, part, path, batch_[i], cancel), "copy '" + path + "'");
-    }
-    TRY(gatherer_.flush());
-    for (uint32_t i = 0; i < item.count; ++i) {
-      Part& part = parts[item.first + i];
-      if (part.state != PartState::kCopied) continue;
-      part.worker = index;
-      part.place = store_.put(batch_[i]);
-      totals_.bad_page_count += batch_[i].bad_blocks.size();
-    }
-    return {};
-  }
-
-  Result<> add_whole(PartRuns& part, const std::string& path, Bytes content) {
-    CHECK(content.size() % kHashBlockBytes == 0);
-    part.bytes = content.size();
-    TRY(gatherer_.add(part, path, 0, content, content.size(), true));
-    TRY(gatherer_.flush());
-    totals_.file_count += 1;
-    totals_.logical_bytes += content.size();
-    totals_.read_bytes += content.size();
-    return {};
-  }
-
-  Result<> close() { return writer_.close(); }
-  const PartStore& store() const { return store_; }
-  const CopyTotals& totals() const { return totals_; }
-
- private:
-  Result<> copy_part(const PlannedEntry& entry, Part& part, const std::string& path, PartRuns& runs,
-                     const CancelToken& cancel) {
-    auto opened = File::open(options_.data_directory + "/" + path, O_RDONLY);
-    if (!opened.has_value()) {
-      if (opened.error().code() == Errc::kPermission)
-        return Error(std::move(opened).error()).with_hint("run pgark as the system user that owns the cluster");
-      if (opened.error().code() != Errc::kNotFound || must_exist(path)) return Error(std::move(opened).error());
-      part.state = PartState::kVanished;
-      if (part.number == 0) ++totals_.vanished_count;
-      log_debug("file '{}' vanished before it was copied", path);
-      return {};
-    }
-    const bool split = part_count(entry.bytes) > 1;
-    uint64_t size = entry.bytes;
-    if (!split) {
-      TRY_ASSIGN(const auto status, opened->stat());
-      size = static_cast<uint64_t>(status.st_size);
-    }
-    const uint64_t begin = part.number * kCopyPartBytes;
-    const uint64_t end = split ? std::min(size, begin + kCopyPartBytes) : size;
-    TRY(copy_range(*opened, path, begin, end, runs, cancel));
-    runs.bytes = size;
-    part.state = PartState::kCopied;
-    totals_.logical_bytes += end - begin;
-    if (part.number == 0) {
-      ++totals_.file_count;
-      progress_.files_done.fetch_add(1, std::memory_order_relaxed);
-    }
-    return {};
-  }
-
-  Result<> copy_range(const File& file, const std::string& path, uint64_t begin, uint64_t end, PartRuns& runs,
-                      const CancelToken& cancel) {
-    const bool small = end - begin <= kSmallFileBytes;
-    if (!small)
-      ::posix_fadvise(file.fd(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_SEQUENTIAL);
-    std::optional<PageContext> pages;
-    if (options_.check_pages)
-      if (const auto relation = pg::parse_relation_path(path); relation.has_value())
-        pages.emplace(PageContext{file, path, relation->first_block(options_.relation_segment_blocks)});
-    for (uint64_t offset = begin; offset < end;) {
-      TRY(cancel.check());
-      const uint64_t want = std::min<uint64_t>(kReadBytes, end - offset);
-      if (offset + want < end)
-        ::posix_fadvise(file.fd(), static_cast<off_t>(offset + want),
-                        static_cast<off_t>(std::min(kReadAheadBytes, end - offset - want)), POSIX_FADV_WILLNEED);
-      buffer_.resize(static_cast<size_t>(want));
-      TRY_ASSIGN(const size_t got, file.pread(buffer_.bytes(), offset));
-      buffer_.resize(static_cast<size_t>(round_up_block(got)));
-      if (buffer_.size() > got) std::memset(buffer_.data() + got, 0, buffer_.size() - got);
-      if (pages.has_value()) TRY(check_pages(*pages, offset, got, runs, cancel));
-      TRY(gather(path, offset, got, small, runs));
-      totals_.read_bytes += got;
-      progress_.bytes_done.fetch_add(want, std::memory_order_relaxed);
-      if (got < want) {
-        // It was truncated: WAL replays that. What the plan counts on and is not there is zeros.
-        ++totals_.shrunk_count;
-        log_debug("file '{}' shrank to {} bytes while it was copied", path, offset + got);
-        progress_.bytes_done.fetch_add(end - offset - want, std::memory_order_relaxed);
-        break;
-      }
-      offset += want;
-    }
-    return {};
-  }
-
-  /// Hand the blocks in the buffer that are not zero to the gatherer. `bytes`: of the file; the rest is padding.
-  Result<> gather(const std::string& path, uint64_t offset, uint64_t bytes, bool keep_together, PartRuns& runs) {
-    const Bytes data = buffer_.bytes();
-    for (size_t at = 0; at < data.size();) {
-      if (pg::is_all_zero(data.subspan(at, kHashBlockBytes))) {
-        at += kHashBlockBytes;
-        continue;
-      }
-      size_t end = at + kHashBlockBytes;
-      while (end < data.size() && !pg::is_all_zero(data.subspan(end, kHashBlockBytes))) end += kHashBlockBytes;
-      TRY(gatherer_.add(runs, path, offset + at, data.subspan(at, end - at), std::min<uint64_t>(end, bytes) - at,
-                        keep_together));
-      at = end;
-    }
-    return {};
-  }
-
-  Result<> check_pages(PageContext& context, uint64_t offset, uint64_t bytes, PartRuns& runs,
-                       const CancelToken& cancel) {
-    suspects_.clear();
-    const Lsn limit = position_.get();
-    const size_t page_bytes = options_.page_bytes;
-    for (size_t at = 0; at + page_bytes <= bytes; at += page_bytes)
-      if (judge(context, offset, at, limit) == pg::PageState::kBad) suspects_.push_back(at);
-    if (suspects_.empty()) return {};
-    TRY(read_again(context, offset, cancel));
-    for (const size_t at : suspects_) {
-      const uint64_t block = (offset + at) / page_bytes;
-      if (++context.bad_count == 1)
-        log_warn("page checksum of block {} of file '{}' is wrong: recorded in the backup", block, context.path);
-      else
-        log_detail("page checksum of block {} of file '{}' is wrong", block, context.path);
-      runs.bad_blocks.push_back(static_cast<uint32_t>((offset + at) / kHashBlockBytes));
-    }
-    return {};
-  }
-
-  pg::PageState judge(const PageContext& context, uint64_t offset, size_t at, Lsn limit) {
-    const Bytes page = buffer_.bytes().subspan(at, options_.page_bytes);
-    const uint64_t block = context.first_block + (offset + at) / options_.page_bytes;
-    return pg::check_page(page, static_cast<uint32_t>(block), options_.start_lsn, limit);
-  }
-
-  /// Read suspect pages again: a read beside a write may be torn, and is whole the next time. Leaves in suspects_ those
-  /// that stay bad.
-  Result<> read_again(PageContext& context, uint64_t offset, const CancelToken& cancel) {
-    const bool patient = context.bad_count < kPatientPagesMax;
-    for (int attempt = 1; attempt <= (patient ? kPageRetries : 1) && !suspects_.empty(); ++attempt) {
-      TRY(cancel.check());
-      if (patient) clock_.sleep_for(kPageRetryPause * attempt);
-      for (const size_t at : suspects_) {
-        const MutableBytes page = buffer_.bytes().subspan(at, options_.page_bytes);
-        TRY_ASSIGN(const size_t got, context.file.pread(page, offset + at));
-        std::memset(page.data() + got, 0, page.size() - got);
-      }
-      const Lsn limit = position_.get();
-      std::erase_if(suspects_, [&](size_t at) { return judge(context, offset, at, limit) != pg::PageState::kBad; });
-    }
-    if (suspects_.empty() || !patient) return {};
-    // An LSN beyond the position known now may be right if the server has moved on: ask for one taken after the read.
-    await_position(cancel);
-    const Lsn limit = position_.get();
-    std::erase_if(suspects_, [&](size_t at) { return judge(context, offset, at, limit) != pg::PageState::kBad; });
-    return {};
-  }
-
-  /// Wait until the insert position was asked for anew: the first answer to come may have been on its way already.
-  void await_position(const CancelToken& cancel) {
-    const uint64_t wanted = position_.generation() + 2;
-    const auto deadline = clock_.steady() + kPositionWaitMax;
-    while (position_.generation() < wanted && clock_.steady() < deadline && !cancel.cancelled())
-      clock_.sleep_for(kPositionPoll);
-  }
-
-  const CopyOptions& options_;
-  const InsertPosition& position_;
-  Clock& clock_;
-  Progress& progress_;
-  PackWriter writer_;
-  ExtentGatherer gatherer_;
-  PartStore store_;
-  Buffer buffer_;
-  std::vector<PartRuns> batch_;
-  std::vector<size_t> suspects_;
-  CopyTotals totals_;
-};
 
 FileEntry entry_of(const BackupPlan& plan, const PlannedEntry& planned) {
   FileEntry entry;
@@ -366,20 +80,23 @@ class RunningCount {
 }  // namespace
 
 struct BackupCopier::State {
-  State(const BackupPlan& backup_plan, CopyOptions copy_options, PackSet& packs, const InsertPosition& position,
+  State(const BackupPlan& backup_plan, BackupCopyOptions copy_options, PackSet& packs, const InsertPosition& position,
         Clock& clock, Progress& progress_shown)
       : plan(backup_plan), options(std::move(copy_options)), progress(progress_shown) {
     for (unsigned i = 0; i < std::max(1u, options.workers); ++i)
-      workers.push_back(std::make_unique<Worker>(options, packs, position, clock, progress));
+      workers.push_back(std::make_unique<CopyWorker>(options, packs, position, clock, progress));
   }
 
-  /// Cut the plan into parts and the parts into work items, the largest first.
+  bool is_known(uint32_t entry) const { return options.prior && options.prior->survey.known[entry]; }
+
+  /// Cut the plan into parts, and those of files the prior does not have into work items, the largest first.
   void plan_work() {
     const auto& entries = plan.entries();
     size_t total = 0;
     for (const PlannedEntry& entry : entries)
       if (entry.kind == EntryKind::kFile) total += part_count(entry.bytes);
     parts.reserve(total);
+    if (options.prior) progress.bytes_total = options.prior->survey.read_bytes;
     std::vector<WorkItem> small;
     for (uint32_t index = 0; index < entries.size(); ++index) {
       const PlannedEntry& entry = entries[index];
@@ -391,6 +108,8 @@ struct BackupCopier::State {
       const auto first = static_cast<uint32_t>(parts.size());
       const auto count = static_cast<uint32_t>(part_count(entry.bytes));
       for (uint32_t number = 0; number < count; ++number) parts.push_back({0, index, number, 0, PartState::kPlanned});
+      if (is_known(index)) continue;
+      if (options.prior) progress.bytes_total += entry.bytes;
       if (entry.bytes < kSmallFileBytes) {
         const bool full = small.empty() || small.back().count >= kBatchFilesMax ||
                           small.back().bytes >= kBatchBytesMax || small.back().first + small.back().count != first;
@@ -405,15 +124,73 @@ struct BackupCopier::State {
     std::stable_sort(items.begin(), items.end(),
                      [](const WorkItem& a, const WorkItem& b) { return a.bytes > b.bytes; });
     items.insert(items.end(), small.begin(), small.end());
-    progress.bytes_total = plan.bytes();
+    if (!options.prior) progress.bytes_total = plan.bytes();
     progress.files_total = plan.file_count();
   }
 
-  Result<> run_worker(uint16_t index, const CancelToken& cancel) {
+  /// Go through the prior's manifest and hand out its files.
+  Result<> produce(BoundedQueue<PriorItem>& queue, const CancelToken& cancel) const {
+    const CopyPrior& prior = *options.prior;
+    return for_each_chunk(prior.backup.manifest, [&](FileChunk chunk) -> Result<> {
+      TRY(cancel.check());
+      const auto work = std::make_shared<PriorChunk>();
+      work->chunk = std::move(chunk);
+      work->files.reserve(work->chunk.files.size());  // Tasks point into it.
+      work->memory_bytes = work->chunk.extents.size() * sizeof(ExtentRef);
+      PriorItem item{work, {}};
+      uint64_t item_bytes = 0;
+      const auto push = [&] {
+        item_bytes = 0;
+        const size_t cost = 1 + work->memory_bytes * item.tasks.size() / (1 + work->chunk.files.size());
+        PriorItem full{work, std::exchange(item.tasks, {})};
+        return full.tasks.empty() || queue.push(std::move(full), cost);
+      };
+      for (const FileEntry& file : work->chunk.files) {
+        work->memory_bytes += sizeof(FileEntry) + sizeof(PriorFile) + file.runs.size() * sizeof(Run);
+        if (file.kind != EntryKind::kFile) continue;
+        const auto entry = prior.index.find(file.path);
+        if (!entry || entry == control) continue;
+        const uint64_t bytes = plan.entries()[*entry].bytes;
+        work->files.push_back(
+            {&file, &work->chunk.extents, prior.survey.work_on(prior.backup, file, work->chunk.extents, bytes)});
+        const PriorFile& planned = work->files.back();
+        for (uint32_t part = first_part(*entry); part < parts.size() && parts[part].entry == *entry; ++part) {
+          item.tasks.push_back({part, &planned});
+          if (planned.work.mode != CopyMode::kReference) item_bytes += work_bytes(planned, bytes);
+          // Parts of large files each go alone: they are worth a worker of their own.
+          if (item_bytes >= kBatchBytesMax || item.tasks.size() >= kBatchFilesMax)
+            if (!push()) return Error(Errc::kCancelled, "stopped by another task's error");
+        }
+      }
+      if (!push()) return Error(Errc::kCancelled, "stopped by another task's error");
+      return {};
+    });
+  }
+
+  /// Bytes that a part of the file is about to read, at most.
+  static uint64_t work_bytes(const PriorFile& file, uint64_t bytes) {
+    if (file.work.mode != CopyMode::kBlocks) return std::min(bytes, kCopyPartBytes);
+    uint64_t blocks = 0;
+    for (const BlockRange& range : file.work.ranges) blocks += range.end - range.begin;
+    return blocks * kHashBlockBytes / part_count(bytes);
+  }
+
+  uint32_t first_part(uint32_t entry) const {
+    const auto at = std::lower_bound(parts.begin(), parts.end(), entry,
+                                     [](const BackupPart& part, uint32_t wanted) { return part.entry < wanted; });
+    return static_cast<uint32_t>(at - parts.begin());
+  }
+
+  Result<> run_worker(uint16_t index, BoundedQueue<PriorItem>& queue, const CancelToken& cancel) {
+    while (auto item = queue.pop()) TRY(workers[index]->copy(plan, parts, item->tasks, index, cancel));
+    std::vector<PartTask> tasks;
     for (;;) {
-      const size_t item = next_item.fetch_add(1, std::memory_order_relaxed);
-      if (item >= items.size()) return {};
-      TRY(workers[index]->copy(plan, parts, items[item], index, cancel));
+      const size_t next = next_item.fetch_add(1, std::memory_order_relaxed);
+      if (next >= items.size()) return {};
+      const WorkItem& item = items[next];
+      tasks.clear();
+      for (uint32_t i = 0; i < item.count; ++i) tasks.push_back({item.first + i, nullptr});
+      TRY(workers[index]->copy(plan, parts, tasks, index, cancel));
     }
   }
 
@@ -425,6 +202,23 @@ struct BackupCopier::State {
       workers[parts[i].worker]->store().get(parts[i].place, runs);
     }
     return true;
+  }
+
+  static constexpr uint32_t kUnused = UINT32_MAX;
+
+  /// Number the older packs that something lies in; their order stays, so that what was sorted by pack still is.
+  void index_packs() {
+    pack_index.assign(options.older_packs.size(), kUnused);
+    for (size_t i = 0; i < pack_index.size(); ++i)
+      if (std::any_of(workers.begin(), workers.end(), [i](const auto& worker) { return worker->used_packs()[i]; }))
+        pack_index[i] = older_count++;
+  }
+
+  /// Tell extents by their packs' places in pack_table().
+  void renumber(std::vector<ExtentRef>& extents) const {
+    const auto older = static_cast<uint32_t>(pack_index.size());
+    for (ExtentRef& extent : extents)
+      extent.pack = extent.pack < older ? pack_index[extent.pack] : extent.pack - older + older_count;
   }
 
   size_t end_of_file(size_t first) const {
@@ -440,19 +234,21 @@ struct BackupCopier::State {
   }
 
   const BackupPlan& plan;
-  const CopyOptions options;
+  const BackupCopyOptions options;
   Progress& progress;
-  std::vector<std::unique_ptr<Worker>> workers;
-  std::vector<Part> parts;  // In the order of the plan.
+  std::vector<std::unique_ptr<CopyWorker>> workers;
+  std::vector<BackupPart> parts;  // In the order of the plan.
   std::vector<WorkItem> items;
   std::atomic<size_t> next_item = 0;
   std::optional<uint32_t> control;
   PartRuns control_runs;
-  CopyTotals totals;
+  BackupCopyTotals totals;
+  std::vector<uint32_t> pack_index;  // Of older_packs: in pack_table(), where it is used.
+  uint32_t older_count = 0;          // Of them in pack_table().
 };
 
-BackupCopier::BackupCopier(const BackupPlan& plan, CopyOptions options, PackSet& packs, const InsertPosition& position,
-                           Clock& clock, Progress& progress)
+BackupCopier::BackupCopier(const BackupPlan& plan, BackupCopyOptions options, PackSet& packs,
+                           const InsertPosition& position, Clock& clock, Progress& progress)
     : state_(std::make_unique<State>(plan, std::move(options), packs, position, clock, progress)) {
   state_->plan_work();
 }
@@ -462,11 +258,26 @@ BackupCopier::~BackupCopier() = default;
 Result<> BackupCopier::copy_files(const CancelToken& cancel, const std::function<Result<>()>& while_waiting) {
   State& s = *state_;
   RunningCount running(s.workers.size());
+  BoundedQueue<PriorItem> queue(kQueuedBytesMax);
   TaskGroup group(&cancel);
+  // Whoever fails wakes the others.
+  const auto stop = [&group, &queue] {
+    group.cancel().cancel();
+    queue.close();
+  };
+  if (s.options.prior)
+    group.spawn([&s, &queue, &group, &stop] {
+      auto result = s.produce(queue, group.cancel());
+      queue.close();
+      if (!result.has_value()) stop();
+      return result;
+    });
+  else
+    queue.close();
   for (uint16_t i = 0; i < s.workers.size(); ++i)
-    group.spawn([&s, &running, &group, i] {
-      auto result = s.run_worker(i, group.cancel());
-      if (!result.has_value()) group.cancel().cancel();
+    group.spawn([&s, &running, &queue, &group, &stop, i] {
+      auto result = s.run_worker(i, queue, group.cancel());
+      if (!result.has_value()) stop();
       running.one_done();
       return result;
     });
@@ -475,7 +286,7 @@ Result<> BackupCopier::copy_files(const CancelToken& cancel, const std::function
     if (failure.has_value()) continue;
     if (auto polled = while_waiting(); !polled.has_value()) {
       failure = std::move(polled).error();
-      group.cancel().cancel();
+      stop();
     }
   }
   auto result = group.wait();
@@ -492,15 +303,27 @@ Result<> BackupCopier::copy_control(Bytes content) {
           fmt::format("copy '{}'", pg::kControlFilePath));
   for (const auto& worker : s.workers) {
     TRY(worker->close());
-    const CopyTotals& one = worker->totals();
+    const BackupCopyTotals& one = worker->totals();
     s.totals.file_count += one.file_count;
     s.totals.logical_bytes += one.logical_bytes;
     s.totals.read_bytes += one.read_bytes;
+    s.totals.referenced_bytes += one.referenced_bytes;
+    s.totals.reused_bytes += one.reused_bytes;
     s.totals.vanished_count += one.vanished_count;
     s.totals.shrunk_count += one.shrunk_count;
     s.totals.bad_page_count += one.bad_page_count;
   }
+  s.index_packs();
   return {};
+}
+
+std::vector<PackName> BackupCopier::pack_table(const std::string& label, uint32_t own_count) const {
+  const State& s = *state_;
+  std::vector<PackName> table(s.older_count);
+  for (size_t i = 0; i < s.pack_index.size(); ++i)
+    if (s.pack_index[i] != State::kUnused) table[s.pack_index[i]] = s.options.older_packs[i];
+  for (uint32_t number = 1; number <= own_count; ++number) table.push_back({label, number});
+  return table;
 }
 
 Result<> BackupCopier::for_each_entry(
@@ -521,7 +344,7 @@ Result<> BackupCopier::for_each_entry(
     const size_t first = std::exchange(part, s.end_of_file(part));
     if (const bool vanished =
             std::any_of(s.parts.begin() + static_cast<ptrdiff_t>(first), s.parts.begin() + static_cast<ptrdiff_t>(part),
-                        [](const Part& p) { return p.state != PartState::kCopied; });
+                        [](const BackupPart& p) { return p.state != PartState::kCopied; });
         vanished)
       continue;
     if (const auto key = s.first_extent(first, part); key.has_value()) {
@@ -540,14 +363,17 @@ Result<> BackupCopier::for_each_entry(
     file.bytes = runs.bytes;
     file.runs = runs.runs;
     file.bad_blocks = runs.bad_blocks;
+    s.renumber(runs.extents);
     TRY(each(file, runs.extents));
   }
   FileEntry control = entry_of(s.plan, entries[s.control.value()]);
   control.bytes = s.control_runs.bytes;
   control.runs = s.control_runs.runs;
-  return each(control, s.control_runs.extents);
+  runs.extents = s.control_runs.extents;
+  s.renumber(runs.extents);
+  return each(control, runs.extents);
 }
 
-const CopyTotals& BackupCopier::totals() const { return state_->totals; }
+const BackupCopyTotals& BackupCopier::totals() const { return state_->totals; }
 
 }  // namespace pgark

@@ -40,8 +40,8 @@ class BackupCopyTest : public ::testing::Test {
     return std::move(*made);
   }
 
-  CopyOptions options() {
-    CopyOptions options;
+  BackupCopyOptions options() {
+    BackupCopyOptions options;
     options.data_directory = cluster_.data();
     options.workers = 2;
     options.check_pages = true;
@@ -50,7 +50,7 @@ class BackupCopyTest : public ::testing::Test {
   }
 
   /// Copy all of a plan, and collect what became of it.
-  Result<> copy(const BackupPlan& made, const CopyOptions& wanted) {
+  Result<> copy(const BackupPlan& made, const BackupCopyOptions& wanted) {
     InsertPosition position;
     position.update({0x2000});
     PackSet packs(*repository_, "main", kLabel);
@@ -107,7 +107,7 @@ class BackupCopyTest : public ::testing::Test {
   std::unique_ptr<Repository> repository_ = new_repository(store_);
   std::map<std::string, Copied> copied_;
   std::vector<std::string> order_;
-  CopyTotals totals_;
+  BackupCopyTotals totals_;
 };
 
 TEST_F(BackupCopyTest, EveryByteOfEverySizeComesBack) {
@@ -265,7 +265,7 @@ TEST_F(BackupCopyTest, PagesAreNotLookedAtWithoutChecksums) {
   std::string page = sample_page(0, {0x500}, 'p');
   page[5000] ^= 1;
   cluster_.put("base/1/16500", page);
-  CopyOptions wanted = options();
+  BackupCopyOptions wanted = options();
   wanted.check_pages = false;
   ASSERT_TRUE(copy(plan(), wanted).has_value());
   EXPECT_THAT(copied_.at("base/1/16500").entry.bad_blocks, IsEmpty());

@@ -1,8 +1,12 @@
-// Encoding of parts: extents follow each other as a rule, so differences from what is expected are mostly zero.
+// Encoding of parts: extents follow each other as a rule, so differences from what is expected are mostly zero. In an
+// incremental two sequences are woven into each other, the older backup's extents and the new ones; so the two extents
+// used last are remembered.
 #include "ops/backup_parts.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "core/check.h"
 
@@ -31,27 +35,70 @@ void PartRuns::add(const ExtentRef& extent, const Run& run) {
   runs.push_back({run.file_offset, run.bytes, index, run.extent_offset});
 }
 
+void PartRuns::sort() {
+  const auto by_place = [](const Run& a, const Run& b) { return a.file_offset < b.file_offset; };
+  if (std::is_sorted(runs.begin(), runs.end(), by_place)) return;
+  std::stable_sort(runs.begin(), runs.end(), by_place);
+  const std::vector<Run> sorted = std::exchange(runs, {});
+  const std::vector<ExtentRef> table = std::exchange(extents, {});
+  for (const Run& run : sorted) add(table[run.extent], run);
+}
+
+namespace {
+
+/// The two extents that were used last, the latest first.
+struct RecentExtents {
+  std::array<ExtentRef, 2> extents{};
+
+  /// Make one of them the latest.
+  void touch(size_t which) {
+    if (which == 1) std::swap(extents[0], extents[1]);
+  }
+  /// A new one, told by its difference from one of them, whose place it takes.
+  void replace(size_t which, const ExtentRef& extent) {
+    touch(which);
+    extents[0] = extent;
+  }
+  /// The one that `extent` is likely to follow.
+  size_t before(const ExtentRef& extent) const {
+    const auto follows = [&](const ExtentRef& e) { return e.pack == extent.pack && e.offset < extent.offset; };
+    if (follows(extents[0])) return 0;
+    if (follows(extents[1])) return 1;
+    return extents[1] == ExtentRef{} ? 1 : 0;
+  }
+};
+
+// What the two low bits of a run's head say.
+constexpr uint64_t kNewExtent = 2;  // + which of the recent ones it is told by; below: it is that one.
+
+}  // namespace
+
 PartStore::Place PartStore::put(const PartRuns& part) {
   ByteWriter out;
   out.varint(part.bytes);
   out.varint(part.runs.size());
   uint64_t end = 0;
-  const ExtentRef* previous = nullptr;
+  RecentExtents recent;
   for (const Run& run : part.runs) {
     const ExtentRef& extent = part.extents[run.extent];
-    const bool same = previous != nullptr && *previous == extent;
-    out.varint((run.file_offset - end) << 1 | (same ? 1u : 0u));
+    const auto same = std::find(recent.extents.begin(), recent.extents.end(), extent);
+    const bool known = same != recent.extents.end();
+    const auto which = known ? static_cast<size_t>(same - recent.extents.begin()) : recent.before(extent);
+    out.varint((run.file_offset - end) << 2 | (known ? which : kNewExtent + which));
     out.varint(run.bytes);
     out.varint(run.extent_offset);
     end = run.file_offset + run.bytes;
-    if (same) continue;
-    out.svarint(static_cast<int64_t>(extent.pack) - (previous == nullptr ? 0 : static_cast<int64_t>(previous->pack)));
-    out.svarint(
-        static_cast<int64_t>(extent.offset - (previous == nullptr ? 0 : previous->offset + previous->stored_bytes)));
+    if (known) {
+      recent.touch(which);
+      continue;
+    }
+    const ExtentRef& previous = recent.extents[which];
+    out.svarint(static_cast<int64_t>(extent.pack) - static_cast<int64_t>(previous.pack));
+    out.svarint(static_cast<int64_t>(extent.offset - (previous.offset + previous.stored_bytes)));
     out.varint(extent.stored_bytes);
     out.varint(extent.raw_bytes / kHashBlockBytes);
     out.fixed(static_cast<uint8_t>(extent.codec));
-    previous = &extent;
+    recent.replace(which, extent);
   }
   out.varint(part.bad_blocks.size());
   for (const uint32_t block : part.bad_blocks) out.varint(block);
@@ -86,23 +133,29 @@ void PartStore::get(Place place, PartRuns& into) const {
   into.bytes = reader.varint();
   const uint64_t run_count = reader.varint();
   uint64_t end = 0;
-  ExtentRef extent;
+  RecentExtents recent;
   for (uint64_t i = 0; i < run_count; ++i) {
     Run run;
     const uint64_t head = reader.varint();
     run.bytes = reader.varint();
     run.extent_offset = static_cast<uint32_t>(reader.varint());
-    run.file_offset = end + (head >> 1);
+    run.file_offset = end + (head >> 2);
     end = run.file_offset + run.bytes;
-    if ((head & 1) == 0) {
-      const uint64_t expected = i == 0 ? 0 : extent.offset + extent.stored_bytes;
-      extent.pack = static_cast<uint32_t>((i == 0 ? 0 : static_cast<int64_t>(extent.pack)) + reader.svarint());
-      extent.offset = expected + static_cast<uint64_t>(reader.svarint());
+    const uint64_t told = head & 3;
+    if (told < kNewExtent) {
+      recent.touch(static_cast<size_t>(told));
+    } else {
+      const auto which = static_cast<size_t>(told - kNewExtent);
+      const ExtentRef& previous = recent.extents[which];
+      ExtentRef extent;
+      extent.pack = static_cast<uint32_t>(static_cast<int64_t>(previous.pack) + reader.svarint());
+      extent.offset = previous.offset + previous.stored_bytes + static_cast<uint64_t>(reader.svarint());
       extent.stored_bytes = static_cast<uint32_t>(reader.varint());
       extent.raw_bytes = static_cast<uint32_t>(reader.varint() * kHashBlockBytes);
       extent.codec = static_cast<Codec>(reader.fixed<uint8_t>());
+      recent.replace(which, extent);
     }
-    into.add(extent, run);
+    into.add(recent.extents[0], run);
   }
   const uint64_t bad_count = reader.varint();
   for (uint64_t i = 0; i < bad_count; ++i) into.bad_blocks.push_back(static_cast<uint32_t>(reader.varint()));

@@ -25,6 +25,8 @@ struct PartRuns {
   }
   /// Append a run. One that continues the run before it, in file and extent, makes that longer.
   void add(const ExtentRef& extent, const Run& run);
+  /// Bring runs that were added in another order into that of the file, and join what then continues.
+  void sort();
 };
 
 /// Keeps encoded parts; what it keeps is never moved. Belongs to one thread while it is written.
