@@ -192,6 +192,11 @@ Result<> decode_extent(const ObjectKey& key, ByteReader& reader, const FrameRef&
 Result<> visit_pack_listing(const Repository& repository, const ObjectKey& key,
                             const std::function<Result<>(const ListedExtent&)>& visit) {
   TRY_ASSIGN(const ContainerReader container, ContainerReader::open(repository, key, ContainerKind::kPack));
+  return visit_pack_listing(container, visit);
+}
+
+Result<> visit_pack_listing(const ContainerReader& container, const std::function<Result<>(const ListedExtent&)>& visit) {
+  const ObjectKey& key = container.key();
   std::vector<FrameRef> unlisted;  // Extents whose pieces frame is still to come.
   ListedExtent extent;
   for (const FrameRef& frame : container.frames()) {

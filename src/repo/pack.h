@@ -110,5 +110,7 @@ struct ListedExtent {
 /// Errors: as read_pack_listing(), of which some may come after extents have been visited.
 Result<> visit_pack_listing(const Repository& repository, const ObjectKey& key,
                             const std::function<Result<>(const ListedExtent&)>& visit);
+/// The same of a pack that is open.
+Result<> visit_pack_listing(const ContainerReader& container, const std::function<Result<>(const ListedExtent&)>& visit);
 
 }  // namespace pgark
