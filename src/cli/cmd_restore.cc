@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "cli/restore_render.h"
 #include "ops/restore.h"
+#include "ops/restore_select.h"
 #include "ops/restore_target.h"
 
 namespace pgark {
@@ -48,9 +49,6 @@ Result<RestoreTarget> target_of(const Settings& settings) {
 
 Result<RestoreRequest> request_of(const CommandContext& context) {
   const Settings& settings = context.settings;
-  if (settings.boolean("delta"))
-    return Error(Errc::kUnsupported, "--delta is not provided in this version")
-        .with_hint("restore into an empty directory, or with --force over a cluster that is not needed any more");
   RestoreRequest request;
   request.data_directory = settings.text("pg1-path");
   TRY_ASSIGN(request.target, target_of(settings));
@@ -65,6 +63,9 @@ Result<RestoreRequest> request_of(const CommandContext& context) {
   request.link_all = settings.boolean("link-all");
   for (const auto& [key, value] : settings.map("link-map")) request.link_map[key] = value;
   request.force = settings.boolean("force");
+  request.delta = settings.boolean("delta");
+  request.db_include = settings.list("db-include");
+  request.db_exclude = settings.list("db-exclude");
   request.process_max = static_cast<unsigned>(settings.integer("process-max"));
   return request;
 }
@@ -86,6 +87,35 @@ std::string next_step(const RestoreReport& report, const RestoreRequest& request
   if (request.target_action == "promote") return start + "; it replays WAL to the target, then takes writes";
   if (request.target_action == "shutdown") return start + "; it replays WAL to the target, then shuts down";
   return start + "; it pauses at the target: look, then SELECT pg_wal_replay_resume() to take writes";
+}
+
+nlohmann::ordered_json delta_json(const RestoreReport& report) {
+  if (!report.delta) return {};
+  return {{"compared_bytes", report.delta->compared_bytes},
+          {"matched_bytes", report.delta->matched_bytes},
+          {"changed_file_count", report.delta->changed_file_count},
+          {"removed_count", report.delta->removed_count}};
+}
+
+std::string delta_text(const DeltaReport& delta) {
+  return fmt::format("  compared {}: {} matched; {} {} mended; {} that did not belong {} removed\n",
+                     format_size(delta.compared_bytes), format_size(delta.matched_bytes), delta.changed_file_count,
+                     delta.changed_file_count == 1 ? "file was" : "files were", delta.removed_count,
+                     delta.removed_count == 1 ? "was" : "were");
+}
+
+nlohmann::ordered_json left_out_json(const std::vector<LeftOutDatabase>& left_out) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const LeftOutDatabase& database : left_out)
+    json.push_back({{"oid", database.oid}, {"name", database.name}, {"drop", database.drop}});
+  return json;
+}
+
+std::string left_out_text(const std::vector<LeftOutDatabase>& left_out) {
+  if (left_out.empty()) return "";
+  std::string text = "  left out, nobody can connect to them; after recovery run:\n";
+  for (const LeftOutDatabase& database : left_out) text += fmt::format("    {}\n", database.drop);
+  return text;
 }
 
 nlohmann::ordered_json text_or_null(const std::string& text) {
@@ -112,6 +142,8 @@ nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreReq
           {"logical_bytes", report.logical_bytes},
           {"written_bytes", report.written_bytes},
           {"fetched_bytes", report.fetched_bytes},
+          {"delta", delta_json(report)},
+          {"left_out", left_out_json(report.left_out)},
           {"bad_page_count", report.bad_page_count},
           {"elapsed_ms", std::chrono::duration_cast<std::chrono::milliseconds>(report.elapsed).count()},
           {"recovery_file", text_or_null(report.recovery_file)},
@@ -127,30 +159,34 @@ std::string report_text(const RestoreReport& report, const RestoreRequest& reque
   text += fmt::format("  {} files, {} ({} written, {} fetched) in {}, {}/s\n", report.file_count,
                       format_size(report.logical_bytes), format_size(report.written_bytes),
                       format_size(report.fetched_bytes), format_duration(report.elapsed), format_size(rate_of(report)));
+  if (report.delta) text += delta_text(*report.delta);
   for (const RestoredLink& link : report.links)
     text += link.oid != 0 ? fmt::format("  tablespace {}: {}\n", link.name, link.target)
                           : fmt::format("  link {}: {}\n", link.path, link.target);
   for (const std::string& path : report.outside_files)
     text += fmt::format("  not restored, lies outside the data directory: {}\n", path);
+  text += left_out_text(report.left_out);
   return text + "next: " + next_step(report, request) + "\n";
 }
 
 /// docs/reference/json.md, section restore.
-nlohmann::ordered_json dry_run_json(const RecoveryPlan& plan, const std::string& stanza) {
+nlohmann::ordered_json dry_run_json(const RecoveryPlan& plan, const std::vector<LeftOutDatabase>& left_out,
+                                    const std::string& stanza) {
   return {{"stanza", stanza},
           {"dry_run", true},
           {"label", plan.backup.label},
           {"target", target_json(plan.target)},
           {"timeline", plan.timeline.value},
           {"plan", plan_json(plan)},
-          {"logical_bytes", plan.backup.logical_bytes}};
+          {"logical_bytes", plan.backup.logical_bytes},
+          {"left_out", left_out_json(left_out)}};
 }
 
-std::string dry_run_text(const RecoveryPlan& plan) {
-  return fmt::format("would restore backup {} ({}), which ended at {}, {}\n  target: {}\n{}nothing was changed\n",
+std::string dry_run_text(const RecoveryPlan& plan, const std::vector<LeftOutDatabase>& left_out) {
+  return fmt::format("would restore backup {} ({}), which ended at {}, {}\n  target: {}\n{}{}nothing was changed\n",
                      plan.backup.label, format_size(plan.backup.logical_bytes),
                      format_timestamp_both(plan.backup.stopped), to_string(plan.backup.stop_lsn),
-                     target_text(plan.target), plan_text(plan));
+                     target_text(plan.target), plan_text(plan), left_out_text(left_out));
 }
 
 /// Names of restore points and paths may hold any bytes.
@@ -162,10 +198,13 @@ Result<int> dry_run(CommandContext& context, const Repository& repository, const
   const std::string& stanza = context.settings.stanza();
   TRY_ASSIGN_CTX(const RecoveryPlan plan, plan_restore_target(repository, stanza, request, context.clock),
                  "restore " + stanza);
+  TRY_ASSIGN(const DatabaseSelection selection,
+             select_databases(plan.backup, request.db_include, request.db_exclude, request.target.kind));
+  const std::vector<LeftOutDatabase> left_out = left_out_databases(selection);
   if (context.json()) {
-    TRY(print(context.out, dry_run_json(plan, stanza)));
+    TRY(print(context.out, dry_run_json(plan, left_out, stanza)));
   } else {
-    TRY(context.out.print(dry_run_text(plan)));
+    TRY(context.out.print(dry_run_text(plan, left_out)));
   }
   return kExitOk;
 }

@@ -8,7 +8,9 @@
 #include <algorithm>
 
 #include "core/log.h"
+#include "ops/restore_clean.h"
 #include "ops/restore_copy.h"
+#include "ops/restore_delta.h"
 #include "ops/restore_finish.h"
 #include "ops/restore_places.h"
 #include "ops/restore_plan.h"
@@ -39,6 +41,13 @@ void note_surprises(const RestorePlan& plan, const RestoreRequest& request, cons
   if (plan.bad_page_count > 0)
     warn(report,
          fmt::format("{} pages were damaged already when backup {} was made", plan.bad_page_count, backup.label));
+  if (plan.selection.ignore_invalid_pages)
+    warn(report,
+         fmt::format("{} = on was set, because the WAL may need pages of what was left out: damage that "
+                     "recovery meets elsewhere is only logged; undo it after recovery with ALTER SYSTEM RESET {}",
+                     kIgnoreInvalidPages, kIgnoreInvalidPages));
+  if (!plan.selection.empty() && request.target.kind == TargetKind::kStandby)
+    warn(report, "databases that were left out cannot be dropped, nor used, before this standby is promoted");
   if (request.target.kind == TargetKind::kNone)
     warn(report,
          "type none: the server looks for WAL only in pg_wal, and a backup taken while it ran does not start "
@@ -71,6 +80,7 @@ RestoreReport begin_report(const RestorePlan& plan, RecoveryPlan recovery, const
   report.file_count = plan.file_count;
   report.logical_bytes = plan.logical_bytes;
   report.bad_page_count = plan.bad_page_count;
+  report.left_out = left_out_databases(plan.selection);
   if (!files.texts.empty()) report.recovery_file = files.texts.front().file;
   report.signal_file = files.signal_file;
   return report;
@@ -95,18 +105,52 @@ Result<pg::RecoveryFiles> settle_target(const Repository& repository, const std:
   return recovery_files_of(request, report.plan);
 }
 
+/// The copy of a delta restore.
+Result<CopyTotals> mend(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
+                        const RestorePlan& plan, const DeltaIndex& index, const PlaceChecks& checks,
+                        const SyncSet& sync, const CopyOptions& options, OwnerTable& owners, const CancelToken& cancel,
+                        Progress& progress, DeltaReport& report) {
+  // What a restore that was cut off left in memory goes to the disk, and is then read from there.
+  if (checks.unfinished) TRY(sync.sync());
+  const DeltaOptions all{.copy = options, .distrust_cache = checks.unfinished};
+  TRY_ASSIGN(const DeltaTotals totals,
+             mend_files(repository, stanza, manifest, plan, index, all, owners, cancel, progress));
+  report.compared_bytes = totals.compared_bytes;
+  report.matched_bytes = totals.matched_bytes;
+  report.changed_file_count = totals.changed_file_count;
+  return totals.copy;
+}
+
 /// Everything that writes. Whatever fails here leaves the marker and no pg_control.
 Result<> fill(const Repository& repository, const std::string& stanza, const RestoreRequest& request,
               const ManifestReader& manifest, const RestorePlan& plan, const PlaceChecks& checks, Clock& clock,
               RestoreMarker& marker, OwnerTable& owners, const CancelToken& cancel, Progress& progress,
               RestoreReport& report) {
   progress.phase = "prepare directories";
-  TRY(prepare_places(plan, checks));
+  const bool delta = !checks.to_compare.empty();
+  DeltaIndex index;
+  if (delta) {
+    TRY_ASSIGN(index, DeltaIndex::build(manifest, plan, cancel));
+  }
+  TRY(retire_control_file(plan));
+  if (delta) {
+    TRY_ASSIGN(const uint64_t removed, clean_places(plan, checks, index, cancel));
+    report.delta = DeltaReport{.removed_count = removed};
+  } else {
+    TRY(clear_places(checks));
+  }
+  TRY(make_places(plan));
   TRY_ASSIGN(const SyncSet sync, SyncSet::open(sync_directories(plan)));
-  progress.phase = "copy files";
+  CopyTotals totals;
   const CopyOptions options{.workers = request.process_max, .sync_files = !sync.reliable()};
-  TRY_ASSIGN(const CopyTotals totals,
-             copy_files(repository, stanza, manifest, plan, options, owners, cancel, progress));
+  if (delta) {
+    progress.phase = "compare files";
+    TRY_ASSIGN(totals, mend(repository, stanza, manifest, plan, index, checks, sync, options, owners, cancel, progress,
+                            *report.delta));
+  } else {
+    progress.phase = "copy files";
+    TRY_ASSIGN(totals, copy_files(repository, stanza, manifest, plan, options, owners, cancel, progress));
+  }
   report.fetched_bytes = totals.fetched_bytes;
   report.written_bytes = totals.written_bytes;
   TRY_ASSIGN(const pg::RecoveryFiles files, settle_target(repository, stanza, request, clock, report));
@@ -133,7 +177,7 @@ Result<RestoreReport> run_restore(const Repository& repository, const std::strin
   TRY_CTX(manifest.load(), "read manifest of backup " + label);
   TRY_ASSIGN(RestorePlan plan, plan_restore(manifest, recovery.backup, request, cancel));
   skip_recovery_files(files, plan);
-  TRY_ASSIGN(const PlaceChecks checks, check_places(plan, request.force));
+  TRY_ASSIGN(const PlaceChecks checks, check_places(plan, request, clock));
   progress.bytes_total = plan.stored_run_bytes;
   progress.files_total = plan.file_count;
 
@@ -144,7 +188,9 @@ Result<RestoreReport> run_restore(const Repository& repository, const std::strin
       fill(repository, stanza, request, manifest, plan, checks, clock, marker, owners, cancel, progress, report);
   if (!filled)
     return std::move(filled).error().with_hint(fmt::format(
-        "{} is incomplete and cannot be started; run restore again with --force", plan.places.front().describe()));
+        "{} is incomplete and cannot be started; run restore again with --delta to complete it, or with --force to "
+        "start over",
+        plan.places.front().describe()));
   note_surprises(plan, request, owners, report);
   report.elapsed = std::chrono::duration_cast<std::chrono::microseconds>(clock.steady() - begin);
   log_info("restored {} files, {} bytes, from backup {}", report.file_count, report.logical_bytes, label);

@@ -14,12 +14,13 @@
 #include "core/clock.h"
 #include "core/progress.h"
 #include "core/result.h"
+#include "ops/restore_select.h"
 #include "repo/repository.h"
 
 namespace pgark {
 
 /// Name of the file that marks a data directory whose restore has not ended. While it is there without pg_control
-/// beside it the cluster cannot start; with --force a directory that has it may be cleared.
+/// beside it the cluster cannot start; with --force a directory that has it may be cleared, with --delta completed.
 inline constexpr std::string_view kRestoreMarkerFile = "pgark.restore";
 
 struct RestoreRequest {
@@ -38,6 +39,9 @@ struct RestoreRequest {
   std::map<std::string, std::string> link_map;  // Link below the data directory to its new target.
 
   bool force = false;
+  bool delta = false;                   // Keep what is there and right; with `force` also another cluster's directory.
+  std::vector<std::string> db_include;  // Names or OIDs, as select_databases() reads them.
+  std::vector<std::string> db_exclude;
   unsigned process_max = 1;
 };
 
@@ -47,6 +51,14 @@ struct RestoredLink {
   std::string target;  // Absolute.
   uint32_t oid = 0;    // Of a tablespace; 0 for other links.
   std::string name;    // Of a tablespace.
+};
+
+/// What a delta restore found.
+struct DeltaReport {
+  uint64_t compared_bytes = 0;  // Read from disk and compared by hash.
+  uint64_t matched_bytes = 0;   // Of these, what was right.
+  uint64_t changed_file_count = 0;
+  uint64_t removed_count = 0;  // Files, directories and links that the backup does not have so.
 };
 
 struct RestoreReport {
@@ -59,7 +71,9 @@ struct RestoreReport {
   uint64_t fetched_bytes = 0;   // Read from the packs.
   uint64_t bad_page_count = 0;  // Pages that were damaged when the backup was made.
   std::chrono::microseconds elapsed{};
-  std::string recovery_file;               // "recovery.conf", "postgresql.auto.conf" or empty.
+  std::string recovery_file;         // "recovery.conf", "postgresql.auto.conf" or empty.
+  std::optional<DeltaReport> delta;  // Absent where there was nothing to compare with.
+  std::vector<LeftOutDatabase> left_out;
   std::string signal_file;                 // "recovery.signal", "standby.signal" or empty.
   std::vector<std::string> outside_files;  // Configuration kept in the backup that lay outside the data directory.
   std::vector<std::string> warnings;       // Logged already.

@@ -3,45 +3,19 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 
 #include "core/cancel.h"
-#include "core/file.h"
 #include "core/progress.h"
-#include "core/thread_annotations.h"
+#include "ops/restore_files.h"
 #include "ops/restore_plan.h"
 #include "repo/manifest.h"
 
 namespace pgark {
 
-/// Under this name pg_control is restored; its rename is what makes the cluster startable.
-inline constexpr std::string_view kUnfinishedControlPath = "global/pg_control.pgark";
-
-/// Owners by name, looked up once each; only root may give files away. Thread-safe.
-class OwnerTable {
- public:
-  explicit OwnerTable(bool enabled) : enabled_(enabled) {}
-  /// Give the open file, or the link at `path`, to the named owner; a name this machine lacks leaves it with us.
-  Result<> apply(int fd, const FileEntry& entry);
-  Result<> apply_to_path(const std::string& path, const std::string& user, const std::string& group);
-  bool enabled() const { return enabled_; }
-  /// Names that were asked for and do not exist here.
-  std::vector<std::string> unknown() const;
-
- private:
-  struct Ids {
-    uid_t user;
-    gid_t group;
-  };
-  Ids find(const std::string& user, const std::string& group);
-
-  const bool enabled_;
-  mutable Mutex mu_;
-  std::map<std::string, uid_t> users_ GUARDED_BY(mu_);
-  std::map<std::string, gid_t> groups_ GUARDED_BY(mu_);
-  std::vector<std::string> unknown_ GUARDED_BY(mu_);
-};
+/// Memory of the chunks whose tasks wait or run.
+inline constexpr size_t kQueuedBytesMax = 32u << 20;
+inline constexpr size_t kFilesPerTask = 256;
 
 struct CopyOptions {
   unsigned workers = 1;

@@ -1,7 +1,6 @@
 // Checks of the directories a restore goes into, and what is done to them before the first file.
 #include "ops/restore_places.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -17,8 +16,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/log.h"
 #include "ops/cluster_files.h"
+#include "ops/restore_clean.h"
+#include "pg/exclusions.h"
 
 namespace pgark {
 namespace {
@@ -33,29 +33,6 @@ std::optional<struct stat> stat_of(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
   return status;
-}
-
-/// Names in a directory, sorted. Absent: kNotFound.
-Result<std::vector<std::string>> names_in(const std::string& directory) {
-  DIR* opened = ::opendir(directory.c_str());
-  if (opened == nullptr) return errno_error(errno, "open directory '" + directory + "'");
-  std::vector<std::string> names;
-  errno = 0;
-  while (const struct dirent* entry = ::readdir(opened)) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-    errno = 0;
-  }
-  const int failure = errno;
-  ::closedir(opened);
-  if (failure != 0) return errno_error(failure, "read directory '" + directory + "'");
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-/// Directory in a tablespace that belongs to the clusters of one version.
-std::string tablespace_version_directory(const BackupMeta& backup) {
-  return fmt::format("PG_{}_{}", backup.pg_major, backup.catalog_version);
 }
 
 /// Places that the marker of an unfinished restore lists.
@@ -99,7 +76,20 @@ Result<> check_can_create(const RestorePlace& place) {
   return {};
 }
 
-Result<> check_data_directory(const RestorePlan& plan, bool force, PlaceChecks& checks) {
+/// A directory of another cluster is not compared, it is mistaken. What cannot be read is damaged, which is what a
+/// delta restore is for.
+Result<> check_same_cluster(const RestorePlan& plan, Clock& clock) {
+  const RestorePlace& place = plan.places.front();
+  const auto control = read_control_file(place.path, clock);
+  if (!control || control->data.system_id == plan.backup.system_identifier) return {};
+  return Error(Errc::kInvalid,
+               fmt::format("{} holds another cluster: its system identifier is {}, that of backup {} is {}",
+                           place.describe(), control->data.system_id, plan.backup.label, plan.backup.system_identifier))
+      .with_hint("check --stanza and pg1-path; to overwrite it all the same give --force too");
+}
+
+Result<> check_data_directory(const RestorePlan& plan, const RestoreRequest& request, Clock& clock,
+                              PlaceChecks& checks) {
   const RestorePlace& place = plan.places.front();
   const auto status = stat_of(place.path);
   if (!status) return check_can_create(place);
@@ -111,15 +101,23 @@ Result<> check_data_directory(const RestorePlan& plan, bool force, PlaceChecks& 
     return Error(Errc::kInvalid, fmt::format("a PostgreSQL server is running in {}", place.describe()))
         .with_hint("stop it first; if postmaster.pid was left behind by a crash, remove that file");
   const auto holds = [&](std::string_view name) { return std::binary_search(names.begin(), names.end(), name); };
-  if (!force)
+  checks.unfinished = holds(kRestoreMarkerFile);
+  if (!request.force && !request.delta)
     return not_empty(place, names)
-        .with_hint(holds(kRestoreMarkerFile)
-                       ? "a restore into it did not end: run it again with --force"
-                       : "restore into an empty directory, or give --force to overwrite a cluster");
-  if (!holds("PG_VERSION") && !holds(kRestoreMarkerFile))
+        .with_hint(checks.unfinished
+                       ? "a restore into it did not end: run it again with --delta to complete it, or with --force to "
+                         "start over"
+                       : "restore into an empty directory, or give --delta or --force to overwrite a cluster");
+  if (!holds("PG_VERSION") && !checks.unfinished)
     return not_empty(place, names)
-        .with_hint("--force overwrites only a PostgreSQL data directory, and there is no PG_VERSION in it");
-  checks.to_clear.push_back(place.path);
+        .with_hint(fmt::format("--{} overwrites only a PostgreSQL data directory, and there is no PG_VERSION in it",
+                               request.delta ? "delta" : "force"));
+  if (!request.delta) {
+    checks.to_clear.push_back(place.path);
+    return {};
+  }
+  if (!request.force) TRY(check_same_cluster(plan, clock));
+  checks.to_compare.push_back({place.path, ""});
   return {};
 }
 
@@ -134,13 +132,14 @@ bool old_cluster_uses(const RestorePlan& plan, const std::string& link, const st
   return std::any_of(listed.begin(), listed.end(), [&](const std::string& p) { return resolved_path(p) == wanted; });
 }
 
-Result<> check_linked_place(const RestorePlan& plan, const RestorePlace& place, bool force, PlaceChecks& checks) {
+Result<> check_linked_place(const RestorePlan& plan, const RestorePlace& place, const RestoreRequest& request,
+                            PlaceChecks& checks) {
   const auto status = stat_of(place.path);
   if (!status) return check_can_create(place);
   TRY(check_owner(place, *status));
   TRY_ASSIGN(const auto names, names_in(place.path));
   if (names.empty()) return {};
-  if (!force)
+  if (!request.force && !request.delta)
     return not_empty(place, names)
         .with_hint(place.is_tablespace() ? "empty it, or restore the tablespace elsewhere with --tablespace-map"
                                          : "empty it, or restore the link elsewhere with --link-map");
@@ -148,28 +147,44 @@ Result<> check_linked_place(const RestorePlan& plan, const RestorePlace& place, 
   if (!old_cluster_uses(plan, place.link, place.path))
     return not_empty(place, names)
         .with_hint(
-            "--force removes only what the data directory being overwritten leads to: if nothing else uses it, "
-            "empty it by hand");
+            fmt::format("--{} removes only what the data directory being overwritten leads to: if nothing else uses "
+                        "it, empty it by hand",
+                        request.delta ? "delta" : "force"));
   if (!place.is_tablespace()) {
-    checks.to_clear.push_back(place.path);
+    if (request.delta) {
+      checks.to_compare.push_back({place.path, place.link});
+    } else {
+      checks.to_clear.push_back(place.path);
+    }
     return {};
   }
-  const std::string version_directory = tablespace_version_directory(plan.backup);
-  if (std::binary_search(names.begin(), names.end(), version_directory))
-    checks.to_remove.push_back(place.path + "/" + version_directory);
+  // Beside it the clusters of other versions may have theirs.
+  const std::string version_directory =
+      pg::tablespace_directory_name(pg::PgMajor{plan.backup.pg_major}, plan.backup.catalog_version);
+  if (!std::binary_search(names.begin(), names.end(), version_directory)) return {};
+  const std::string path = place.path + "/" + version_directory;
+  struct stat below {};
+  if (request.delta && ::lstat(path.c_str(), &below) == 0 && S_ISDIR(below.st_mode)) {
+    checks.to_compare.push_back({path, place.link + "/" + version_directory});
+  } else {
+    checks.to_remove.push_back(path);
+  }
   return {};
 }
 
-Result<> check_file_link(const RestorePlan& plan, const RestoreFileLink& link, bool force, PlaceChecks& checks) {
+Result<> check_file_link(const RestorePlan& plan, const RestoreFileLink& link, const RestoreRequest& request,
+                         PlaceChecks& checks) {
   struct stat status {};
   if (::lstat(link.target.c_str(), &status) != 0) {
     const RestorePlace parent{.link = link.path, .path = link.target, .link_text = "", .tablespace_name = ""};
     return check_can_create(parent);
   }
-  if (!force || !S_ISREG(status.st_mode) || !old_cluster_uses(plan, link.path, link.target))
+  const bool overwrites = request.force || request.delta;
+  if (!overwrites || !S_ISREG(status.st_mode) || !old_cluster_uses(plan, link.path, link.target))
     return Error(Errc::kInvalid, fmt::format("link {} leads to '{}', which exists", link.path, link.target))
         .with_hint("remove it, restore it elsewhere with --link-map, or leave out --link-all");
-  checks.to_remove.push_back(link.target);
+  // A file with further links is replaced, not written through.
+  if (!request.delta || status.st_nlink > 1) checks.to_remove.push_back(link.target);
   return {};
 }
 
@@ -211,10 +226,14 @@ Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
     need.path = existing;
     need.places += (need.places.empty() ? "" : ", ") + place.describe();
   }
-  for (const auto* list : {&checks.to_clear, &checks.to_remove})
-    for (const std::string& path : *list)
-      if (const auto status = stat_of(path); status && needs.contains(status->st_dev))
-        needs[status->st_dev].freed += space_below(path);
+  const auto note_freed = [&](const std::string& path) {
+    if (const auto status = stat_of(path); status && needs.contains(status->st_dev))
+      needs[status->st_dev].freed += space_below(path);
+  };
+  for (const std::string& path : checks.to_clear) note_freed(path);
+  for (const std::string& path : checks.to_remove) note_freed(path);
+  // What is right needs no space, what is wrong gives up its own.
+  for (const PlaceChecks::Tree& tree : checks.to_compare) note_freed(tree.path);
   for (const auto& [device, need] : needs) {
     struct statvfs file_system {};
     if (::statvfs(need.path.c_str(), &file_system) != 0)
@@ -233,26 +252,13 @@ Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
   return {};
 }
 
-/// Remove a tree without following links.
-Result<> remove_tree(const std::string& path) {
-  std::error_code failure;
-  fs::remove_all(path, failure);
-  if (failure) return errno_error(failure.value(), "remove '" + path + "'");
-  return {};
-}
-
-Result<> clear_directory(const std::string& path) {
-  TRY_ASSIGN(const auto names, names_in(path));
-  for (const std::string& name : names)
-    if (name != kRestoreMarkerFile) TRY(remove_tree(path + "/" + name));
-  return {};
-}
-
 Result<> make_link(const std::string& root, const std::string& link, const std::string& text) {
   const std::string path = root + "/" + link;
-  if (::symlink(text.c_str(), path.c_str()) != 0)
-    return errno_error(errno, fmt::format("link '{}' to '{}'", path, text));
-  return {};
+  if (::symlink(text.c_str(), path.c_str()) == 0) return {};
+  const int failure = errno;
+  std::error_code unread;
+  if (failure == EEXIST && fs::read_symlink(path, unread) == text) return {};
+  return errno_error(failure, fmt::format("link '{}' to '{}'", path, text));
 }
 
 bool syncfs_reports_errors() {
@@ -266,12 +272,12 @@ bool syncfs_reports_errors() {
 
 }  // namespace
 
-Result<PlaceChecks> check_places(const RestorePlan& plan, bool force) {
+Result<PlaceChecks> check_places(const RestorePlan& plan, const RestoreRequest& request, Clock& clock) {
   PlaceChecks checks;
-  TRY(check_data_directory(plan, force, checks));
+  TRY(check_data_directory(plan, request, clock, checks));
   for (const RestorePlace& place : plan.places)
-    if (!place.is_data_directory()) TRY(check_linked_place(plan, place, force, checks));
-  for (const RestoreFileLink& link : plan.file_links) TRY(check_file_link(plan, link, force, checks));
+    if (!place.is_data_directory()) TRY(check_linked_place(plan, place, request, checks));
+  for (const RestoreFileLink& link : plan.file_links) TRY(check_file_link(plan, link, request, checks));
   TRY(check_space(plan, checks));
   return checks;
 }
@@ -287,10 +293,11 @@ Result<RestoreMarker> RestoreMarker::create(const RestorePlan& plan) {
   for (const RestorePlace& place : plan.places)
     if (!place.is_data_directory()) listed.push_back(place.path);
   for (const RestoreFileLink& link : plan.file_links) listed.push_back(link.target);
-  const nlohmann::json document = {{"backup", plan.backup.label},
-                                   {"pid", ::getpid()},
-                                   {"places", listed},
-                                   {"note", "a restore into this directory has not ended; run it again with --force"}};
+  const nlohmann::json document = {
+      {"backup", plan.backup.label},
+      {"pid", ::getpid()},
+      {"places", listed},
+      {"note", "a restore into this directory has not ended; run it again with --delta or --force"}};
   TRY(file.truncate(0));
   const std::string text = document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   TRY(file.pwrite(as_bytes(text), 0));
@@ -310,15 +317,8 @@ Result<RestoreMarker> prepare_root(const RestorePlan& plan) {
   return RestoreMarker::create(plan);
 }
 
-Result<> prepare_places(const RestorePlan& plan, const PlaceChecks& checks) {
+Result<> make_places(const RestorePlan& plan) {
   const std::string& root = plan.places.front().path;
-  // The control file first: what is half removed must not start.
-  if (!checks.to_clear.empty() && ::unlink((root + "/global/pg_control").c_str()) != 0 && errno != ENOENT)
-    return errno_error(errno, "remove '" + root + "/global/pg_control'");
-  // Linked places before the data directory: its links are the proof that they belong to it, should we be killed here.
-  for (const std::string& path : checks.to_remove) TRY(remove_tree(path));
-  for (auto path = checks.to_clear.rbegin(); path != checks.to_clear.rend(); ++path) TRY(clear_directory(*path));
-
   if (::chmod(root.c_str(), 0700) != 0) return errno_error(errno, "change mode of '" + root + "'");
   for (const RestorePlace& place : plan.places)
     if (!place.is_data_directory()) TRY(make_directories(place.path, plan.root_mode));

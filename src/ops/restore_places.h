@@ -5,22 +5,30 @@
 #include <string>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/file.h"
 #include "ops/restore_plan.h"
 
 namespace pgark {
 
-/// What check_places() found out and prepare_places() acts on.
+/// What check_places() found out and the preparation acts on.
 struct PlaceChecks {
   std::vector<std::string> to_clear;   // Directories whose content --force removes, the data directory first.
-  std::vector<std::string> to_remove;  // Directories and files that --force removes whole.
+  std::vector<std::string> to_remove;  // Directories and files that are removed whole.
+  struct Tree {
+    std::string path;
+    std::string relative;  // To the data directory, as the backup has it; empty for the data directory.
+  };
+  std::vector<Tree> to_compare;  // Directories that --delta keeps what is right of, the data directory first.
+  bool unfinished = false;       // A restore into the data directory did not end.
 };
 
-/// Check every place without changing anything: absent or empty, or with `force` proven to be what is overwritten (the
-/// data directory by PG_VERSION or our marker, a tablespace or link by the old data directory leading to it); no server
-/// running; owned by us; room on each file system.
+/// Check every place without changing anything: absent or empty, or with --force or --delta proven to be what is
+/// overwritten (the data directory by PG_VERSION or our marker, a tablespace or link by the old data directory leading
+/// to it; for --delta without --force of the cluster that was backed up); no server running; owned by us; room on each
+/// file system.
 /// Errors: kInvalid, kPermission, kNoSpace with the numbers.
-Result<PlaceChecks> check_places(const RestorePlan& plan, bool force);
+Result<PlaceChecks> check_places(const RestorePlan& plan, const RestoreRequest& request, Clock& clock);
 
 /// The data directory while it is restored: holds the marker, which is also a lock against a second restore.
 class RestoreMarker {
@@ -40,8 +48,8 @@ class RestoreMarker {
 
 /// Make the data directory, if need be, and put the marker into it.
 Result<RestoreMarker> prepare_root(const RestorePlan& plan);
-/// Clear what is to be cleared, then make the other places, directories and links. The marker is there.
-Result<> prepare_places(const RestorePlan& plan, const PlaceChecks& checks);
+/// Make the other places, directories and links; those that are there as they should be are kept. The marker is there.
+Result<> make_places(const RestorePlan& plan);
 
 /// Makes what was written on every file system of a restore durable at once.
 class SyncSet {

@@ -52,7 +52,7 @@ Result<Survey> survey_manifest(const ManifestReader& manifest, const CancelToken
   auto parent = survey.content.end();
   for (size_t i = 0; i < manifest.chunk_count(); ++i) {
     TRY(cancel.check());
-    TRY_ASSIGN(const FileChunk chunk, manifest.chunk(i));
+    TRY_ASSIGN(const FileChunk chunk, restored_chunk(manifest, plan, i));
     for (const FileEntry& file : chunk.files) {
       if (file.kind == EntryKind::kDirectory) {
         survey.directories.emplace(file.path, file);
@@ -338,10 +338,24 @@ std::string resolved_path(const std::string& path) {
   return failure ? path : resolved.string();
 }
 
+Result<FileChunk> restored_chunk(const ManifestReader& manifest, const RestorePlan& plan, size_t index) {
+  TRY_ASSIGN(FileChunk chunk, manifest.chunk(index));
+  if (plan.selection.empty()) return chunk;
+  std::erase_if(chunk.files, [&](FileEntry& file) {
+    if (file.kind != EntryKind::kFile || !plan.selection.leaves_out(file.path)) return false;
+    file.runs.clear();
+    file.bad_blocks.clear();
+    return file.continued;
+  });
+  return chunk;
+}
+
 Result<RestorePlan> plan_restore(const ManifestReader& manifest, BackupMeta backup, const RestoreRequest& request,
                                  const CancelToken& cancel) {
   RestorePlan plan;
   plan.backup = std::move(backup);
+  TRY_ASSIGN(plan.selection,
+             select_databases(plan.backup, request.db_include, request.db_exclude, request.target.kind));
   TRY_ASSIGN(const std::string data_directory, clean_absolute_path(request.data_directory, "data directory"));
   plan.places.push_back({.link = "", .path = data_directory, .link_text = "", .tablespace_name = ""});
   const std::string context = "read manifest of backup " + plan.backup.label;

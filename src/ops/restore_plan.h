@@ -9,6 +9,7 @@
 
 #include "core/cancel.h"
 #include "ops/restore.h"
+#include "ops/restore_select.h"
 #include "repo/manifest.h"
 
 namespace pgark {
@@ -50,6 +51,7 @@ struct RestorePlan {
   uint32_t root_mode = 0700;           // Of the data directory.
   std::set<std::string> skip_files;    // Not restored: labels are written from the backup's document, ...
   std::string tablespace_map;          // Content of the file, with the new paths; empty: no file.
+  DatabaseSelection selection;
   std::vector<PackName> packs;
   uint64_t file_count = 0;
   uint64_t logical_bytes = 0;
@@ -62,6 +64,9 @@ struct RestorePlan {
 ///         pg_control; of reading the manifest.
 Result<RestorePlan> plan_restore(const ManifestReader& manifest, BackupMeta backup, const RestoreRequest& request,
                                  const CancelToken& cancel);
+
+/// A chunk of the manifest as it is to be restored: files of databases that are left out are all hole.
+Result<FileChunk> restored_chunk(const ManifestReader& manifest, const RestorePlan& plan, size_t index);
 
 /// Path without "." and double or trailing slashes; kInvalid unless absolute and free of "..".
 Result<std::string> clean_absolute_path(const std::string& path, std::string_view what);

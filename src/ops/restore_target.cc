@@ -7,6 +7,7 @@
 
 #include "catalog/wal_archive.h"
 #include "core/log.h"
+#include "ops/restore_select.h"
 #include "pg/version.h"
 
 namespace pgark {
@@ -129,6 +130,11 @@ Result<pg::RecoveryFiles> recovery_files_of(const RestoreRequest& request, const
   const bool given = std::ranges::any_of(settings.options, [](const auto& o) { return o.first == kPrefetchSetting; });
   if (ends && plan.gap_follows && plan.backup.pg_major >= 15 && !given)
     settings.options.emplace_back(kPrefetchSetting, "off");
+  TRY_ASSIGN(const DatabaseSelection selection,
+             select_databases(plan.backup, request.db_include, request.db_exclude, request.target.kind));
+  const bool decided =
+      std::ranges::any_of(settings.options, [](const auto& o) { return o.first == kIgnoreInvalidPages; });
+  if (selection.ignore_invalid_pages && !decided) settings.options.emplace_back(kIgnoreInvalidPages, "on");
   return pg::render_recovery_settings(settings, pg::PgMajor{plan.backup.pg_major});
 }
 

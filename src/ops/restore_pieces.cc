@@ -1,0 +1,100 @@
+// Fetching and decoding the extents of a restore.
+#include "ops/restore_pieces.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "repo/pack.h"
+
+namespace pgark {
+namespace {
+
+// Large enough to keep a disk or an object store busy, small enough for the second-level cache.
+constexpr uint64_t kFetchBytes = 1u << 20;
+// Reading over a gap of other backups' extents is cheaper than another request.
+constexpr uint64_t kGapBytesMax = 64u << 10;
+
+}  // namespace
+
+void sort_pieces(const FileChunk& chunk, std::vector<Piece>& pieces) {
+  const auto place = [&](const Piece& piece) {
+    const ExtentRef& extent = chunk.extents[piece.extent];
+    return std::pair(extent.pack, extent.offset);
+  };
+  const auto before = [&](const Piece& a, const Piece& b) { return place(a) < place(b); };
+  if (!std::is_sorted(pieces.begin(), pieces.end(), before)) std::stable_sort(pieces.begin(), pieces.end(), before);
+}
+
+size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces) {
+  const ExtentRef& first = chunk.extents[pieces.front().extent];
+  uint64_t end = first.offset + first.stored_bytes;
+  size_t count = 1;
+  for (; count < pieces.size(); ++count) {
+    const ExtentRef& next = chunk.extents[pieces[count].extent];
+    const uint64_t next_end = next.offset + next.stored_bytes;
+    if (next.pack != first.pack || next.offset > end + kGapBytesMax) break;
+    if (next_end - first.offset > kFetchBytes && pieces[count].extent != pieces[count - 1].extent) break;
+    end = std::max(end, next_end);
+  }
+  return count;
+}
+
+Result<> PieceFetcher::fetch(const FileChunk& chunk, std::span<const Piece> pieces, FetchBuffers& buffers,
+                             const std::function<Result<>(const Piece&, Bytes)>& write) {
+  const auto extent_of = [&](const Piece& piece) -> const ExtentRef& { return chunk.extents[piece.extent]; };
+  const ExtentRef& first = extent_of(pieces.front());
+  uint64_t end = 0;
+  for (const Piece& piece : pieces) end = std::max(end, extent_of(piece).offset + extent_of(piece).stored_bytes);
+  if (first.pack >= plan_.packs.size())
+    return damaged(chunk, pieces, Error(Errc::kCorrupt, "the manifest names a pack it does not list"));
+  const PackName& pack = plan_.packs[first.pack];
+  const ObjectKey key = pack_key(stanza_, pack.label, pack.number);
+  buffers.stored.resize(static_cast<size_t>(end - first.offset));
+  if (auto got = repository_.store().read_exact(key, first.offset, buffers.stored.bytes()); !got)
+    return damaged(chunk, pieces, std::move(got).error());
+  fetched_ += buffers.stored.size();
+  while (!pieces.empty()) {
+    size_t count = 1;
+    while (count < pieces.size() && pieces[count].extent == pieces.front().extent) ++count;
+    const auto same = pieces.first(count);
+    const ExtentRef& extent = extent_of(same.front());
+    const Bytes stored =
+        buffers.stored.bytes().subspan(static_cast<size_t>(extent.offset - first.offset), extent.stored_bytes);
+    buffers.raw.resize(extent.raw_bytes);
+    if (auto decoded =
+            decode_frame(repository_, key, extent.frame(), stored, buffers.decompressor, buffers.raw.bytes());
+        !decoded)
+      return damaged(chunk, same, std::move(decoded).error());
+    for (const Piece& piece : same)
+      TRY(write(piece, Bytes(buffers.raw.bytes()).subspan(piece.extent_offset, piece.bytes)));
+    pieces = pieces.subspan(count);
+  }
+  return {};
+}
+
+/// An error of reading `pieces`, saying which backup, file and blocks cannot be had.
+Error PieceFetcher::damaged(const FileChunk& chunk, std::span<const Piece> pieces, Error cause) const {
+  // What the manifest names and the store proves absent is damage too.
+  const bool is_damage = cause.code() == Errc::kCorrupt || cause.code() == Errc::kNotFound;
+  const Piece& first = pieces.front();
+  uint64_t end = first.file_offset + first.bytes;
+  size_t others = 0;
+  uint32_t previous = first.file;
+  for (const Piece& next : pieces.subspan(1)) {
+    if (next.file == first.file) end = std::max(end, next.file_offset + next.bytes);
+    if (next.file != previous && next.file != first.file) ++others;
+    previous = next.file;
+  }
+  const uint64_t block_bytes = std::max<uint32_t>(plan_.backup.block_bytes, 1);
+  Error error = std::move(cause).with_context(fmt::format(
+      "backup {}: file {} blocks {}-{}{}", plan_.backup.label, chunk.files[first.file].path,
+      first.file_offset / block_bytes, (end - 1) / block_bytes,
+      others == 0 ? std::string() : fmt::format(" and {} more {}", others, others == 1 ? "file" : "files")));
+  if (!is_damage) return error;
+  return std::move(error)
+      .with_code(Errc::kCorrupt)
+      .with_hint("restore another backup with --set; run info to list them");
+}
+
+}  // namespace pgark

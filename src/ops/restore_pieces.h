@@ -1,0 +1,61 @@
+// From extents to bytes of files: neighbouring stretches fetched in large ranged reads, checked, decoded and handed on.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codec/compress.h"
+#include "core/bytes.h"
+#include "ops/restore_plan.h"
+#include "repo/manifest.h"
+
+namespace pgark {
+
+/// A stretch of one extent that goes to one place of one file.
+struct Piece {
+  uint32_t extent = 0;  // Index into the chunk's extents.
+  uint32_t file = 0;    // Index into the chunk's files.
+  uint32_t extent_offset = 0;
+  uint32_t bytes = 0;
+  uint64_t file_offset = 0;
+};
+
+/// Put the pieces of a chunk into the order in which its packs hold them.
+void sort_pieces(const FileChunk& chunk, std::vector<Piece>& pieces);
+/// How many of the first pieces, which are sorted, one read brings: neighbours of one pack, about a MiB. An extent's
+/// pieces are never parted: it would be decoded twice.
+size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces);
+
+/// What one worker needs to fetch.
+struct FetchBuffers {
+  Buffer stored;
+  Buffer raw;
+  Decompressor decompressor;
+};
+
+/// Fetches pieces for several workers.
+class PieceFetcher {
+ public:
+  PieceFetcher(const Repository& repository, const std::string& stanza, const RestorePlan& plan)
+      : repository_(repository), stanza_(stanza), plan_(plan) {}
+
+  /// Fetch the pieces of one read and give each, decoded, to `write`.
+  /// Errors: kCorrupt naming backup, file, blocks and pack; of the store; of `write`.
+  Result<> fetch(const FileChunk& chunk, std::span<const Piece> pieces, FetchBuffers& buffers,
+                 const std::function<Result<>(const Piece&, Bytes)>& write);
+  uint64_t fetched_bytes() const { return fetched_; }
+
+ private:
+  Error damaged(const FileChunk& chunk, std::span<const Piece> pieces, Error cause) const;
+
+  const Repository& repository_;
+  const std::string& stanza_;
+  const RestorePlan& plan_;
+  std::atomic<uint64_t> fetched_ = 0;
+};
+
+}  // namespace pgark
