@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -32,7 +33,7 @@ void set_up_log(const Settings& settings) {
   config.standard_error = level_of(settings, "log-level-stderr");
   config.file = level_of(settings, "log-level-file");
   config.timestamps = settings.boolean("log-timestamp");
-  config.console_to_stderr = spec.prints_result || settings.text("output") == "json";
+  config.console_to_stderr = spec.prints_result || settings.text("output") != "text";
   Result<std::string> path = log_file_path(settings);
   Result<> configured;
   if (path.has_value() && config.file != LogLevel::kOff) config.file_path = *path;
@@ -93,6 +94,13 @@ int run_program(const Program& program) {
   }
   if (result.has_value()) return *result;
   report_error(result.error(), guess.json, program.out, program.err);
+  if (guess.nagios) {
+    // Whoever asked reads one line and knows four exit codes: this is UNKNOWN.
+    std::string line = result.error().message();
+    std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '|'; }, ' ');
+    (void)program.out.print(fmt::format("PGARK UNKNOWN - {}\n", line)).has_value();
+    return 3;
+  }
   return exit_code_of(guess.command, result.error().code(), program.received_signal());
 }
 

@@ -411,15 +411,18 @@ Result<Settings> resolve_settings(const SettingsInput& input) { return SettingsR
 
 CommandLineGuess guess_command_line(const SettingsInput& input) {
   CommandLineGuess guess;
+  std::string output;
   for (const auto& [variable, value] : input.environment) {
-    if (variable == "PGARK_OUTPUT") guess.json = value == "json";
+    if (variable == "PGARK_OUTPUT") output = value;
   }
   for (size_t i = 0; i < input.arguments.size(); ++i) {
     const std::string& word = input.arguments[i];
     if (guess.command.empty() && find_command(word) != nullptr) guess.command = word;
-    if (word.starts_with("--output=")) guess.json = word == "--output=json";
-    if (word == "--output" && i + 1 < input.arguments.size()) guess.json = input.arguments[i + 1] == "json";
+    if (word.starts_with("--output=")) output = word.substr(std::string_view("--output=").size());
+    if (word == "--output" && i + 1 < input.arguments.size()) output = input.arguments[i + 1];
   }
+  guess.json = output == "json";
+  guess.nagios = output == "nagios";
   return guess;
 }
 

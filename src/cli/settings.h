@@ -111,6 +111,7 @@ Result<Settings> resolve_settings(const SettingsInput& input);
 struct CommandLineGuess {
   std::string command;  // The first word that names a command; empty if none does.
   bool json = false;    // JSON output was asked for.
+  bool nagios = false;  // A line for Nagios was.
 };
 CommandLineGuess guess_command_line(const SettingsInput& input);
 

@@ -371,6 +371,8 @@ TEST_F(SettingsTest, GuessesHowToReportAWrongCommandLine) {
   EXPECT_EQ(guess({"--nonsense", "archive-get", "--output=json"}).command, "archive-get");
   EXPECT_TRUE(guess({"info", "--output", "json"}).json);
   EXPECT_FALSE(guess({"info", "--output=text"}).json);
+  EXPECT_TRUE(guess({"check", "--output=nagios"}).nagios);
+  EXPECT_FALSE(guess({"check", "--output=nagios", "--output=json"}).nagios);
   input_.environment = {{"PGARK_OUTPUT", "json"}};
   EXPECT_TRUE(guess({"info"}).json);
   EXPECT_FALSE(guess({"info", "--output=text"}).json);

@@ -21,6 +21,14 @@ std::string_view severity_name(Severity severity) {
   return "error";
 }
 
+void CheckState::add(Finding finding) {
+  if (finding.severity == Severity::kWarning && options.ignored.contains(finding.code)) {
+    finding.severity = Severity::kInfo;
+    finding.ignored = true;
+  }
+  findings.push_back(std::move(finding));
+}
+
 void CheckState::add_error(std::string code, const Error& error, std::string why, unsigned repo) {
   std::string mend;
   for (const std::string& hint : error.hints()) mend += (mend.empty() ? "" : "; ") + hint;
@@ -32,6 +40,12 @@ bool CheckState::failed() const {
                      [](const Finding& finding) { return finding.severity == Severity::kError; });
 }
 
+Severity CheckState::worst() const {
+  Severity worst = Severity::kInfo;
+  for (const Finding& finding : findings) worst = std::max(worst, finding.severity);
+  return worst;
+}
+
 bool CheckState::failed(const CheckedRepository& one) const {
   return std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) {
     return finding.severity == Severity::kError && (finding.repo == 0 || finding.repo == one.number);
@@ -39,6 +53,7 @@ bool CheckState::failed(const CheckedRepository& one) const {
 }
 
 std::vector<Examiner> check_examiners() {
+  // The proof first: an error before it would keep it from being tried.
   return {{"archive_settings", examine_archive_settings},
           {"cluster_files", examine_cluster_files},
           {"stanza", examine_stanza},
@@ -46,7 +61,20 @@ std::vector<Examiner> check_examiners() {
           {"wal_round_trip", examine_wal_round_trip},
           {"timeline_histories", examine_timeline_histories},
           {"wal_coverage", examine_wal_coverage},
-          {"archive_lag", examine_archive_lag}};
+          {"archive_lag", examine_archive_lag},
+          {"wal_rate", examine_wal_rate},
+          {"archive_safety", examine_archive_safety},
+          {"archiver", examine_archiver},
+          {"backups", examine_backups},
+          {"verify", examine_verify},
+          {"drills", examine_drills},
+          {"places", examine_places},
+          {"space", examine_space},
+          {"durability", examine_durability},
+          {"clocks", examine_clocks},
+          {"links", examine_links},
+          {"configuration_files", examine_configuration_files},
+          {"databases", examine_databases}};
 }
 
 namespace {
@@ -79,6 +107,7 @@ void open_repository(CheckState& state, const CheckAccess& access, CheckedReposi
 }  // namespace
 
 Result<> run_check(CheckState& state, const CheckAccess& access) {
+  state.access = &access;
   if (state.options.online) open_server(state, access);
   for (const unsigned number : state.options.repositories) {
     state.repositories.emplace_back();
@@ -101,6 +130,10 @@ Result<> run_check(CheckState& state, const CheckAccess& access) {
     if (examined.error().code() == Errc::kCancelled) return examined;
     state.add_error(std::string(examiner.name) + "_failed", examined.error());
   }
+  // What matters most first, and else in the order it was found.
+  std::stable_sort(state.findings.begin(), state.findings.end(),
+                   [](const Finding& a, const Finding& b) { return a.severity > b.severity; });
+  state.access = nullptr;
   return {};
 }
 

@@ -91,15 +91,24 @@ Result<> verify_segment(const CheckState& state, const CheckedRepository& one, c
   return check_archive_file(name, stored.raw, *one.cluster);
 }
 
-Result<> probe(CheckState& state, const CheckedRepository& one) {
+/// Times of the store that lie outside the call are of another clock. A file system's may lag by a tick.
+void compare_clocks(CheckedRepository& one, Timestamp before, Timestamp stored, Timestamp after) {
+  if (stored < before) one.store_ahead = stored - before;
+  if (stored > after) one.store_ahead = stored - after;
+}
+
+Result<> probe(CheckState& state, CheckedRepository& one) {
   ObjectStore& store = *one.store;
   const std::string content = fmt::format("pgark check {:016x}", state.rng.next());
   TRY_ASSIGN(const ObjectKey key,
              make_object_key(fmt::format("{}/probe/{:016x}", state.options.stanza, state.rng.next())));
-  if (auto written = store.put(key, as_bytes(content)); !written) {
+  const Timestamp before = state.clock.now();
+  const auto written = store.put(key, as_bytes(content));
+  if (!written) {
     state.add_error("repository_not_writable", written.error(), "neither WAL nor backups can be stored", one.number);
     return {};
   }
+  compare_clocks(one, before, written->modified, state.clock.now());
   auto read = store.get(key, content.size());
   if (!read) {
     state.add_error("repository_not_readable", read.error(), "what is stored could not be restored", one.number);
@@ -118,7 +127,7 @@ Result<> probe(CheckState& state, const CheckedRepository& one) {
 }  // namespace
 
 Result<> examine_repository_probe(CheckState& state) {
-  for (const CheckedRepository& one : state.repositories)
+  for (CheckedRepository& one : state.repositories)
     if (one.repository) TRY(probe(state, one));
   return {};
 }

@@ -44,6 +44,7 @@ void examine_archive_command(CheckState& state) {
                       "the server keeps its WAL and the repository gets none", "set " + wanted});
   }
   if (command.find("archive-push") == std::string::npos) {
+    if (state.options.foreign_archive_command) return;
     return state.add({Severity::kWarning, "archive_command_foreign",
                       fmt::format("archive_command does not call pgark archive-push: {}", command),
                       "unless it does so by a script, the repository gets no WAL", "set " + wanted});
@@ -71,6 +72,12 @@ Result<> examine_archive_settings(CheckState& state) {
     state.add({Severity::kWarning, "settings_hidden", "the role may not see archive_mode and archive_command",
                "whether the server archives cannot be told from its settings",
                "GRANT pg_read_all_settings to the role in pg1-user"});
+    return {};
+  }
+  if (mode == "off" && server.in_recovery) {
+    state.add({Severity::kWarning, "standby_archive_mode_off", "archive_mode is off on this standby",
+               "once it is promoted it archives nothing",
+               "set archive_mode = on, or always, with the archive_command of the primary, and restart the server"});
     return {};
   }
   if (mode == "off") {

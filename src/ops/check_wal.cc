@@ -141,8 +141,8 @@ void add_coverage_findings(CheckState& state, const CheckedRepository& one, cons
 }
 
 Result<> survey(CheckState& state, CheckedRepository& one) {
-  TRY_ASSIGN(const auto backups, list_backups(*one.repository, state.options.stanza));
-  for (const ListedBackup& backup : backups) {
+  TRY_ASSIGN(one.backups, list_backups(*one.repository, state.options.stanza));
+  for (const ListedBackup& backup : *one.backups) {
     if (!backup.error) continue;
     state.add_error("backup_unreadable", *backup.error, "it cannot be restored", one.number);
   }
@@ -153,7 +153,7 @@ Result<> survey(CheckState& state, CheckedRepository& one) {
   } else if (state.files) {
     options.current = state.files->control.timeline;
   }
-  TRY_ASSIGN(WalCoverage coverage, survey_wal(*one.repository, state.options.stanza, wal, backups, options));
+  TRY_ASSIGN(WalCoverage coverage, survey_wal(*one.repository, state.options.stanza, wal, *one.backups, options));
   // A timeline of which nothing has arrived yet.
   if (!coverage.current_timeline() && !coverage.timelines.empty()) {
     coverage.current = coverage.timelines.back().timeline;
@@ -282,7 +282,7 @@ Result<> examine_archive_lag(CheckState& state) {
   if (!state.options.data_directory.empty()) state.queue = read_queue(state.options.data_directory);
   if (state.queue && state.queue->oldest_since) {
     const auto waits = state.clock.now() - *state.queue->oldest_since;
-    if (waits > state.options.archive_timeout) {
+    if (waits > state.options.thresholds.archive_lag) {
       state.add({Severity::kWarning, "archive_lag",
                  fmt::format("{} file{} of WAL wait to be archived, {} since {}", state.queue->ready_count,
                              state.queue->ready_count == 1 ? "" : "s", state.queue->oldest,

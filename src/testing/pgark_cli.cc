@@ -38,6 +38,9 @@ Result<PgarkCli> PgarkCli::create(std::string directory, std::string stanza) {
     TRY(make_directories(fmt::format("{}/{}", cli.directory_, kind)));
   }
   global["process-max"] = "2";
+  // What test clusters are: on one disk, not synced to it, small, and soon gone.
+  global["check-ignore"] = "checksums_off,fsync_off,no_backup,repository_in_memory,repository_on_data_filesystem,"
+                           "retention_none";
   cli.sections_[cli.stanza_];
   TRY(cli.write());
   return cli;
@@ -108,6 +111,15 @@ Result<nlohmann::json> PgarkCli::run_json(const std::vector<std::string>& args) 
 
 Result<Process> PgarkCli::start(const std::vector<std::string>& args, const ProcessOptions& options) const {
   return Process::start(command(args), for_pgark(options));
+}
+
+std::vector<std::string> check_problems(const nlohmann::json& checked) {
+  std::vector<std::string> problems;
+  for (const nlohmann::json& finding : checked.value("findings", nlohmann::json::array())) {
+    const auto severity = finding["severity"].get<std::string>();
+    if (severity != "info") problems.push_back(severity + " " + finding["code"].get<std::string>());
+  }
+  return problems;
 }
 
 }  // namespace pgark::testing

@@ -58,4 +58,7 @@ class PgarkCli {
   std::map<std::string, std::map<std::string, std::string>> sections_;
 };
 
+/// "severity code" of the findings in a document of `check` that are more than information.
+std::vector<std::string> check_problems(const nlohmann::json& checked);
+
 }  // namespace pgark::testing

@@ -86,13 +86,7 @@ class CoverageScene : public ::testing::Test {
     const auto ran = scene_->cli->run(args);
     return ran ? ran->out : ran.error().to_string();
   }
-  static std::vector<std::string> codes(const json& checked) {
-    std::vector<std::string> out;
-    for (const json& finding : checked["findings"]) {
-      out.push_back(finding["severity"].get<std::string>() + " " + finding["code"].get<std::string>());
-    }
-    return out;
-  }
+  static std::vector<std::string> codes(const json& checked) { return check_problems(checked); }
 
   std::unique_ptr<RestoreScene> scene_;
 };
