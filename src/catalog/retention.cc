@@ -81,9 +81,8 @@ class Decider {
       if (!backup.readable) continue;
       const std::string full = full_label(i);
       const auto found = fulls.find(full);
-      // Without a rule for fulls all of them stay, and so do the backups of one
-      // that was removed by hand.
-      if (found == fulls.end() && rules_.full) continue;
+      // Without a rule for fulls all of them stay, and so do the backups of one that was removed by hand.
+      if (found == fulls.end() && rules_.full && !is_unreadable(full)) continue;
       if (backup.type == BackupType::kFull) {
         keep(i, "retention-full", found->second);
       } else if (!let_go_by_diff(i)) {
@@ -151,10 +150,16 @@ class Decider {
     for (size_t hops = 0; hops < backups_.size(); ++hops) {
       const auto prior = index_.find(backups_[i].prior_label);
       if (prior == index_.end() || backups_[prior->second].type == BackupType::kDiff) return true;
-      if (backups_[prior->second].type == BackupType::kFull) return false;
+      // What one that cannot be read is based on is not known.
+      if (backups_[prior->second].type == BackupType::kFull || !backups_[prior->second].readable) return false;
       i = prior->second;
     }
     return true;
+  }
+
+  bool is_unreadable(const std::string& label) const {
+    const auto found = index_.find(label);
+    return found != index_.end() && !backups_[found->second].readable;
   }
 
   std::string full_label(size_t i) const {
@@ -282,7 +287,9 @@ bool counts_for_archive(BackupType type, BackupType archive_type) {
 
 Result<std::vector<RetentionDecision>> decide_retention(const RetentionRules& rules,
                                                         const std::vector<RetentionBackup>& backups, Timestamp now) {
-  TRY_ASSIGN(TimeZone zone, TimeZone::open(rules.time_zone));
+  // Rules that know no days need no zone of the machine.
+  const bool needs_zone = rules.periods() || !rules.time_zone.empty();
+  TRY_ASSIGN(TimeZone zone, TimeZone::open(needs_zone ? rules.time_zone : "UTC"));
   return Decider(rules, backups, now, std::move(zone)).decide();
 }
 
