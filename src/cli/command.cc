@@ -89,6 +89,8 @@ CommandFunction command_function(Command command) {
       return cmd_stop;
     case Command::kTimeline:
       return cmd_timeline;
+    case Command::kVerify:
+      return cmd_verify;
     case Command::kVersion:
       return cmd_version;
   }

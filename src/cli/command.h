@@ -56,6 +56,7 @@ Result<int> cmd_stanza_delete(CommandContext& context);
 Result<int> cmd_start(CommandContext& context);
 Result<int> cmd_stop(CommandContext& context);
 Result<int> cmd_timeline(CommandContext& context);
+Result<int> cmd_verify(CommandContext& context);
 Result<int> cmd_version(CommandContext& context);
 
 CommandFunction command_function(Command command);

@@ -13,7 +13,7 @@ using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
 constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kInfo |
-                                 kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline;
+                                 kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline | kVerify;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
 constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
@@ -108,6 +108,17 @@ constexpr CommandSpec kCommands[] = {
      "--before-xid` goes "
      "back to just before one of them. Relations are named by the running server where it can be reached; one that was "
      "dropped is told by the number of its file.",
+     "", 0, 0, true, false, true},
+    {kVerify, "verify", "Read what the repository holds and check every byte",
+     "Reads the packs, manifests, WAL and records of all backups, or of those given with --set, in every repository or "
+     "the one "
+     "given with --repo, and checks them as a restore would, with all hashes. Tells what is damaged or missing, which "
+     "backups, files and moments that hits, whether another repository has a good copy, and what to do. With --sample it "
+     "reads "
+     "a random share.\n\n"
+     "A run that was interrupted, or ended by --time-limit, goes on where it was when the same command is run again. "
+     "Exits "
+     "with 0 when nothing was found to be damaged, with 1 when something is.",
      "", 0, 0, true, false, true},
     {kVersion, "version", "Print the version", "", "", 0, 0, false, false, true},
 };
@@ -317,9 +328,18 @@ constexpr OptionSpec kOptions[] = {
     {.name = "set", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
      .value_default = "latest", .summary = "label of the backup to restore",
      .description = "By default the newest backup that can reach the target."},
+    {.name = "restart", .type = kBoolean, .commands = kVerify, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "begin anew instead of going on where the last run was interrupted"},
+    {.name = "sample", .type = kString, .commands = kVerify, .source = OptionSource::kCommandLine,
+     .default_note = "everything", .summary = "share of extents and WAL segments to read, such as 5%",
+     .description = "Chosen at random, anew in each round. Manifests, records and the index of every pack are read in any "
+                    "case, so that a missing object is always found."},
     {.name = "since", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
      .default_note = "a day before the last transaction", .summary = "show what happened from this time on",
      .description = "Read as --target of restore is: without a zone in the zone of this machine."},
+    {.name = "set", .type = kList, .commands = kVerify, .source = OptionSource::kCommandLine,
+     .default_note = "all backups, and all WAL", .summary = "label of a backup to verify",
+     .description = "Repeatable. With it only the WAL is read that those backups need to be consistent."},
     {.name = "sort", .type = kEnum, .commands = kRepoLs, .source = OptionSource::kCommandLine, .value_default = "asc",
      .allowed = "asc|desc|none", .summary = "order of the list"},
     {.name = "resume", .type = kBoolean, .commands = kBackup, .value_default = "y",
@@ -355,6 +375,9 @@ constexpr OptionSpec kOptions[] = {
      .summary = "timeline to recover along: a number, current or latest"},
     {.name = "target-timeline", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
      .value_default = "latest", .summary = "timeline to look along with its ancestors: a number or latest"},
+    {.name = "time-limit", .type = kTime, .commands = kVerify, .source = OptionSource::kCommandLine,
+     .default_note = "none", .min = 1, .max = 7 * kDay,
+     .summary = "end after this time, to go on with the next run"},
     {.name = "type", .type = kEnum, .commands = kBackup, .source = OptionSource::kCommandLine,
      .value_default = "incr", .allowed = "full|diff|incr",
      .summary = "kind of backup",
@@ -406,16 +429,16 @@ constexpr OptionSpec kOptions[] = {
     {.name = "lock-path", .type = kPath, .commands = kWork, .group = kGeneral, .value_default = "/tmp/pgark",
      .summary = "directory of lock and stop files",
      .description = "Has to be the same for every command of a stanza on one machine."},
-    {.name = "process-max", .type = kInteger, .commands = kArchiving | kArchiveHeal | kBackup | kRestore, .group = kGeneral,
+    {.name = "process-max", .type = kInteger, .commands = kArchiving | kArchiveHeal | kBackup | kRestore | kVerify, .group = kGeneral,
      .default_note = "number of cores, at most 8", .min = 1, .max = 999,
      .summary = "worker threads that read, compress and transfer"},
-    {.name = "progress", .type = kBoolean, .commands = kBackup | kRestore, .group = kGeneral,
+    {.name = "progress", .type = kBoolean, .commands = kBackup | kRestore | kVerify, .group = kGeneral,
      .default_note = "y if standard error is a terminal", .summary = "show a progress bar",
      .description = "Without it, progress is logged at the detail level."},
-    {.name = "spool-path", .type = kPath, .commands = kArchiving, .group = kGeneral,
+    {.name = "spool-path", .type = kPath, .commands = kArchiving | kVerify, .group = kGeneral,
      .value_default = "/var/spool/pgark", .summary = "directory for WAL on its way",
      .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, segments fetched ahead of "
-                    "recovery, and notes of WAL that archive-push-queue-max gave up. Outside the data directory, and writable for the server's user."},
+                    "recovery, notes of WAL that archive-push-queue-max gave up, and where an interrupted verify was. Outside the data directory, and writable for the server's user."},
     {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
      .required = kWork - (kInfo | kRepoGet | kRepoLs | kStart | kStop),
      .summary = "name of the cluster's configuration",
@@ -612,7 +635,6 @@ constexpr RefusedCommand kRefusedCommands[] = {
     {"server", "run pgark on the machine of the cluster with the repository mounted"},
     {"server-ping", "run pgark on the machine of the cluster with the repository mounted"},
     {"stanza-upgrade", "create a new stanza for the upgraded cluster"},
-    {"verify", "restore into a scratch directory to verify a backup"},
 };
 
 }  // namespace

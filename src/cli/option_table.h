@@ -30,9 +30,10 @@ enum class Command : unsigned char {
   kStart,
   kStop,
   kTimeline,
+  kVerify,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 17;
+inline constexpr size_t kCommandCount = 18;
 
 /// A set of commands.
 struct CommandSet {
