@@ -3,7 +3,6 @@
 #include "ops/orphaned_packs.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <atomic>
@@ -271,11 +270,8 @@ Result<OrphanedPacks> OrphanedPacks::find(const Repository& repository, const st
   state->hashes.emplace(repository, stanza, state->packs, state->hashes_bytes);
   state->lost = std::make_unique<std::atomic<bool>[]>(state->packs.size());
   OrphanedPacks found(std::move(state));
-  if (!found.empty())
-    log_info("{} packs of {} interrupted before are there: what has not changed since is reused", found.packs().size(),
-             fmt::join(found.labels(), ", "));
-  if (found.left_out() > 0)
-    log_detail("{} packs of interrupted backups are not reused: too old, unreadable, or too many", found.left_out());
+  log_detail("{} packs of interrupted backups found, {} of them left out: too old, unreadable, or too many",
+             found.packs().size() + found.left_out(), found.left_out());
   return found;
 }
 
