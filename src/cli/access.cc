@@ -10,6 +10,7 @@ namespace pgark {
 PgEndpoint server_endpoint(const Settings& settings, unsigned cluster) {
   const auto name = [&](std::string_view option) { return fmt::format("pg{}-{}", cluster, option); };
   PgEndpoint endpoint;
+  endpoint.host = settings.text(name("host"));
   endpoint.socket_path = settings.text(name("socket-path"));
   endpoint.port = static_cast<uint16_t>(settings.integer(name("port")));
   endpoint.user = settings.text(name("user"));

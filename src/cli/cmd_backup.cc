@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/access.h"
 #include "cli/backup_json.h"
@@ -37,11 +39,81 @@ Result<ScanMode> scan_of(const std::string& name) {
   return Error(Errc::kInternal, "scan '" + name + "' is not known");
 }
 
-Result<BackupRequest> request_of(const CommandContext& context) {
+/// The servers of a backup: whose data directory is copied, and of a standby the primary.
+struct BackupNodes {
+  unsigned source = 1;  // Number in the configuration.
+  std::unique_ptr<PgSession> session;
+  std::unique_ptr<PgSession> primary;  // Null if `session` is with it, or it cannot be reached.
+  bool from_standby = false;
+};
+
+/// Ask every node of the stanza what it is, and choose as backup-standby says.
+Result<BackupNodes> choose_nodes(const CommandContext& context) {
+  const Settings& settings = context.settings;
+  const std::string& wanted = settings.text("backup-standby");
+  BackupNodes nodes;
+  if (wanted == "n") {
+    // Others may be named for their files alone (archive-heal); they are asked only if this one is no primary.
+    nodes.source = settings.clusters().front();
+    TRY_ASSIGN(nodes.session, open_pg_session(server_endpoint(settings, nodes.source), context.cancel));
+    if (settings.clusters().size() == 1) return nodes;
+    TRY_ASSIGN_CTX(const std::string recovering, nodes.session->query_value("SELECT pg_is_in_recovery()"),
+                   fmt::format("ask pg{} what it is", nodes.source));
+    if (recovering != "t") return nodes;
+  }
+  std::optional<unsigned> primary;
+  std::optional<unsigned> standby;
+  std::map<unsigned, std::unique_ptr<PgSession>> sessions;
+  std::optional<Error> unreached;
+  for (const unsigned number : settings.clusters()) {
+    auto opened = open_pg_session(server_endpoint(settings, number), context.cancel);
+    if (!opened.has_value()) {
+      log_warn("pg{}: {}", number, opened.error().to_string());
+      if (!unreached) unreached = std::move(opened).error();
+      continue;
+    }
+    TRY_ASSIGN_CTX(const std::string recovering, (*opened)->query_value("SELECT pg_is_in_recovery()"),
+                   fmt::format("ask pg{} what it is", number));
+    auto& role = recovering == "t" ? standby : primary;
+    // Of several standbys the first that runs here.
+    const bool local = settings.text(fmt::format("pg{}-host", number)).empty() &&
+                       !settings.text(fmt::format("pg{}-path", number)).empty();
+    if (recovering == "t" && !local) continue;
+    if (!role) {
+      role = number;
+      sessions[number] = std::move(*opened);
+    } else if (recovering != "t") {
+      return Error(Errc::kInvalid, fmt::format("pg{} and pg{} are both primaries", *role, number))
+          .with_hint("take the node that is not in use out of the stanza's configuration");
+    }
+  }
+  if (wanted != "n" && standby) {
+    nodes.source = *standby;
+    nodes.session = std::move(sessions.at(*standby));
+    if (primary) nodes.primary = std::move(sessions.at(*primary));
+    nodes.from_standby = true;
+    return nodes;
+  }
+  if (wanted == "y")
+    return Error(Errc::kInvalid, "backup-standby=y, and no standby of the stanza runs on this machine")
+        .with_hint("name one by its pgN-path and pgN-socket-path or pgN-port, or use backup-standby=prefer");
+  if (!primary) {
+    if (unreached) return std::move(*unreached);
+    return Error(Errc::kInvalid, "no node of the stanza is a primary")
+        .with_hint("use backup-standby=y to back up a standby");
+  }
+  nodes.source = *primary;
+  nodes.session = std::move(sessions.at(*primary));
+  return nodes;
+}
+
+Result<BackupRequest> request_of(const CommandContext& context, const BackupNodes& nodes) {
   const Settings& settings = context.settings;
   BackupRequest request;
   request.stanza = settings.stanza();
-  request.data_directory = settings.text("pg1-path");
+  request.from_standby = nodes.from_standby;
+  request.primary = nodes.primary.get();
+  request.data_directory = settings.text(fmt::format("pg{}-path", nodes.source));
   while (request.data_directory.size() > 1 && request.data_directory.ends_with('/')) request.data_directory.pop_back();
   request.pgark_version = version_line().substr(version_line().find(' ') + 1);
   TRY_ASSIGN(request.type, type_of(settings.text("type")));
@@ -59,8 +131,8 @@ Result<BackupRequest> request_of(const CommandContext& context) {
   request.exclude = settings.list("exclude");
   for (const auto& [name, value] : settings.map("annotation"))
     if (!value.empty()) request.annotations[name] = value;
-  request.connect = [&context](const std::string& database) {
-    PgEndpoint endpoint = server_endpoint(context.settings);
+  request.connect = [&context, source = nodes.source](const std::string& database) {
+    PgEndpoint endpoint = server_endpoint(context.settings, source);
     endpoint.database = database;
     return open_pg_session(endpoint, context.cancel);
   };
@@ -151,18 +223,18 @@ std::string report_text(const BackupReport& report) {
 
 Result<int> cmd_backup(CommandContext& context) {
   const Settings& settings = context.settings;
-  TRY_ASSIGN(BackupRequest request, request_of(context));
   LockHolder holder;
   holder.command = "backup";
   holder.started = context.clock.now();
   TRY_ASSIGN(LocalLock lock, LocalLock::acquire(settings.text("lock-path"), settings.stanza(), "backup", holder));
+  TRY_ASSIGN(const BackupNodes nodes, choose_nodes(context));
+  TRY_ASSIGN(BackupRequest request, request_of(context, nodes));
   request.on_label = [&lock](const std::string& label) { return lock.set_label(label); };
   TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
-  TRY_ASSIGN(const auto session, open_pg_session(server_endpoint(settings), context.cancel));
   Progress progress;
   Result<BackupReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
-    return run_backup(*opened.repository, *session, request, context.clock, context.cancel, progress);
+    return run_backup(*opened.repository, *nodes.session, request, context.clock, context.cancel, progress);
   }();
   if (!report) return std::move(report).error().with_context("back up " + settings.stanza());
   if (context.json()) {

@@ -12,12 +12,14 @@ using enum OptionGroup;
 using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
-constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kInfo |
+constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck |
+                                 kExpire | kHold | kInfo |
                                  kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline | kVerify;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
 constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWithDataDirectory = kWithServer | kArchiveGet | kArchivePush | kRestore;
+constexpr CommandSet kWithRetention = kBackup | kCheck | kExpire | kInfo;
 constexpr CommandSet kArchiving = kArchiveGet | kArchivePush;
 
 constexpr int64_t kSecond = 1000;
@@ -67,9 +69,19 @@ constexpr CommandSpec kCommands[] = {
      "Each finding says what is the case, why it matters and how to mend it. Exits with 1 when one is an error; with "
      "--output=nagios as Nagios expects it. Warnings that are accepted are named with check-ignore.",
      "", 0, 0, true, false, false},
+    {kExpire, "expire", "Remove the backups that no rule keeps, and what only they needed",
+     "Removes every backup that neither a retention rule nor a hold keeps, then the WAL and the stored data that no "
+     "remaining backup needs. Both stay for the grace period (expire-grace) after their backup went, so that a restore "
+     "that reads it can end. Runs by itself after each backup (expire-auto). --dry-run prints each backup with the rule "
+     "that keeps it or lets it go. Every repository is expired, or the one given with --repo.",
+     "", 0, 0, true, true, true},
     {kHelp, "help", "Explain commands and options",
      "`pgark help` lists the commands, `pgark help COMMAND` its options, `pgark help COMMAND OPTION` one of them.",
      "[COMMAND [OPTION]]", 0, 2, false, false, true},
+    {kHold, "hold", "Keep a backup whatever the rules say",
+     "A held backup is not removed by any rule, nor by `expire --set`, until the hold ends or is released. The newest hold "
+     "of a backup counts.",
+     "", 0, 0, true, true, false},
     {kInfo, "info", "List backups and the WAL that is there",
      "Shows every stanza of the repository, or one with --stanza; one backup in detail with --set. For each timeline: "
      "where "
@@ -172,7 +184,6 @@ constexpr OptionSpec log_level(std::string_view name, std::string_view value, st
 
 constexpr std::string_view kNoRemote = "only meant for hosts reached over the network, which this version does not use";
 constexpr std::string_view kNoCloud = "only meant for repositories in object stores, which this version does not use";
-constexpr std::string_view kNoExpire = "expire is not provided in this version yet: nothing is deleted";
 constexpr std::string_view kOwnFormat = "pgark's format always bundles small files and stores blocks";
 constexpr std::string_view kNoServer = "pgark runs no TLS server";
 
@@ -241,6 +252,12 @@ constexpr OptionSpec kOptions[] = {
                     "still shown, as information. Errors cannot be ignored."},
     {.name = "check-verify-age", .type = kTime, .commands = kCheck, .value_default = "35d", .min = kSecond,
      .max = 3650 * kDay, .summary = "how long ago verify may have run last without a warning"},
+    {.name = "backup-standby", .type = kEnum, .commands = kBackup, .value_default = "n", .allowed = "n|y|prefer",
+     .summary = "back up a standby instead of the primary",
+     .description = "n: the primary is backed up. y: a standby has to be; prefer: the primary if there is none. All nodes "
+                    "of the stanza are asked (pg1-*, pg2-*, ...); the one that is backed up runs on this machine, of the "
+                    "others only a connection is needed. The primary is asked to finish the last WAL segment; without a "
+                    "connection to it the backup waits until that is archived by itself."},
     {.name = "checksum-page", .type = kBoolean, .commands = kBackup, .default_note = "y if the cluster has checksums",
      .summary = "verify the checksum of every page that is copied",
      .description = "A page that fails is reported by file and block and recorded in the backup, which is finished all "
@@ -263,10 +280,22 @@ constexpr OptionSpec kOptions[] = {
                     "recovery stops, and the last commit kept and the first one dropped."},
     {.name = "dry-run", .type = kBoolean, .commands = kArchiveHeal, .source = OptionSource::kCommandLine,
      .value_default = "n", .summary = "find and check what could be fetched, store nothing"},
+    {.name = "dry-run", .type = kBoolean, .commands = kExpire, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "show what would be removed, and why, and change nothing"},
     {.name = "exclude", .type = kList, .commands = kBackup,
      .summary = "path, relative to the data directory, to leave out of the backup",
      .description = "Repeatable. A path that ends with a slash leaves out what is in a directory and keeps the directory "
                     "itself. What PostgreSQL needs in order to start must not be excluded."},
+    {.name = "expire-auto", .type = kBoolean, .commands = kBackup, .value_default = "y",
+     .summary = "expire after the backup",
+     .description = "In the repository of the backup, if a retention rule is set for it. When that fails the backup is "
+                    "complete all the same; the command then ends with the error of expire."},
+    {.name = "expire-grace", .type = kTime, .commands = kBackup | kExpire, .value_default = "1d", .min = 0,
+     .max = 366 * kDay,
+     .summary = "how long WAL and data of a removed backup stay",
+     .description = "Longer than the longest restore: one that reads a backup while it is removed can end in that time, and "
+                    "so can a backup that runs on another machine. Data of interrupted backups stays as long. 0 frees "
+                    "space at once, also from under them."},
     {.name = "filter", .type = kString, .commands = kRepoLs, .source = OptionSource::kCommandLine,
      .summary = "regular expression that listed names have to match"},
     {.name = "force", .type = kBoolean, .commands = kStop, .source = OptionSource::kCommandLine, .value_default = "n",
@@ -310,6 +339,10 @@ constexpr OptionSpec kOptions[] = {
                     "Fields are only ever added."},
     {.name = "prefetch", .type = kBoolean, .commands = kArchiveGet, .source = OptionSource::kCommandLine,
      .value_default = "n", .internal = true, .summary = "be the process in the background"},
+    {.name = "reason", .type = kString, .commands = kHold, .source = OptionSource::kCommandLine,
+     .summary = "why the backup is held, for people"},
+    {.name = "release", .type = kBoolean, .commands = kHold, .source = OptionSource::kCommandLine, .value_default = "n",
+     .summary = "end the hold, so that the rules decide again"},
     {.name = "raw", .type = kBoolean, .commands = kRepoGet, .source = OptionSource::kCommandLine, .value_default = "n",
      .summary = "print the object's bytes as they are stored"},
     {.name = "recovery-option", .type = kMap, .commands = kRestore,
@@ -323,6 +356,12 @@ constexpr OptionSpec kOptions[] = {
      .description = "Repeatable. A name with or without schema and database, or the number of its file."},
     {.name = "set", .type = kString, .commands = kAnnotate, .source = OptionSource::kCommandLine, .required = kAnnotate,
      .summary = "label of the backup to annotate"},
+    {.name = "set", .type = kString, .commands = kExpire, .source = OptionSource::kCommandLine,
+     .summary = "label of a backup to remove, whatever the rules say",
+     .description = "Only that one goes: backups that were made on top of it are complete without it. Refused for one that "
+                    "is held, and for the last one that can be restored."},
+    {.name = "set", .type = kString, .commands = kHold, .source = OptionSource::kCommandLine, .required = kHold,
+     .summary = "label of the backup to hold"},
     {.name = "set", .type = kString, .commands = kInfo, .source = OptionSource::kCommandLine,
      .summary = "label of the backup to show in detail"},
     {.name = "set", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,
@@ -394,6 +433,9 @@ constexpr OptionSpec kOptions[] = {
                     "and name: at --target. standby: never, the cluster follows as a standby. preserve: as settings in "
                     "the backup say. none: only the WAL found in the data directory is replayed."},
 
+    {.name = "until", .type = kString, .commands = kHold, .source = OptionSource::kCommandLine,
+     .value_default = "forever", .summary = "when the hold ends: a time, or forever",
+     .description = "Read as --target of restore is; a date alone means its beginning."},
     {.name = "until", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
      .summary = "show what happened up to this time"},
     {.name = "verify", .type = kBoolean, .commands = kArchiveHeal, .source = OptionSource::kCommandLine,
@@ -464,6 +506,44 @@ constexpr OptionSpec kOptions[] = {
      .value_default = "/var/lib/pgark", .summary = "directory of the repository",
      .description = "repo2-path and on name further repositories, each a full copy that can be restored alone; only repo1 "
                     "has a default."},
+    {.name = "repo-retention-archive", .type = kInteger, .commands = kWithRetention, .group = kRepository,
+     .family = kRepo, .default_note = "WAL is kept from the oldest backup on", .min = 1, .max = 9999999,
+     .summary = "number of backups whose WAL is kept as a whole",
+     .description = "Counted are backups of repo-retention-archive-type. Of older backups only the WAL that makes them "
+                    "consistent stays: they can be restored as they were at their end, and to no later time."},
+    {.name = "repo-retention-archive-type", .type = kEnum, .commands = kWithRetention, .group = kRepository,
+     .family = kRepo, .value_default = "full", .allowed = "full|diff|incr",
+     .summary = "backups that repo-retention-archive counts",
+     .description = "full counts fulls, diff fulls and diffs, incr every backup. With diff and no repo-retention-archive, "
+                    "repo-retention-diff is the number."},
+    {.name = "repo-retention-daily", .type = kInteger, .commands = kWithRetention, .group = kRepository, .family = kRepo,
+     .min = 1, .max = 9999999, .summary = "number of days of which the last backup is kept",
+     .description = "Days without a backup do not count. Days begin in retention-timezone."},
+    {.name = "repo-retention-diff", .type = kInteger, .commands = kWithRetention, .group = kRepository, .family = kRepo,
+     .min = 1, .max = 9999999, .summary = "number of full and differential backups of which the diffs are kept",
+     .description = "Older diffs go, and the incrementals that were based on them; fulls count, but only "
+                    "repo-retention-full lets them go."},
+    {.name = "repo-retention-full", .type = kInteger, .commands = kWithRetention, .group = kRepository, .family = kRepo,
+     .min = 1, .max = 9999999, .summary = "number of full backups, or of days, to keep",
+     .description = "A full that goes takes the diffs and incrementals of its label along, unless another rule or a hold "
+                    "keeps them. With repo-retention-full-type=time it is a number of days, and the newest full that is "
+                    "older stays, so that all of these days can be recovered."},
+    {.name = "repo-retention-full-type", .type = kEnum, .commands = kWithRetention, .group = kRepository, .family = kRepo,
+     .value_default = "count", .allowed = "count|time", .summary = "what repo-retention-full counts: fulls or days"},
+    {.name = "repo-retention-minimum", .type = kInteger, .commands = kWithRetention, .group = kRepository,
+     .family = kRepo, .value_default = "1", .min = 1, .max = 9999999,
+     .summary = "number of restorable backups that no rule may go below",
+     .description = "Where the rules keep fewer, the newest others stay as well."},
+    {.name = "repo-retention-monthly", .type = kInteger, .commands = kWithRetention, .group = kRepository,
+     .family = kRepo, .min = 1, .max = 9999999, .summary = "number of months of which the last backup is kept"},
+    {.name = "repo-retention-weekly", .type = kInteger, .commands = kWithRetention, .group = kRepository, .family = kRepo,
+     .min = 1, .max = 9999999, .summary = "number of weeks of which the last backup is kept",
+     .description = "Weeks of ISO 8601: they begin on Monday."},
+    {.name = "repo-retention-yearly", .type = kInteger, .commands = kWithRetention, .group = kRepository, .family = kRepo,
+     .min = 1, .max = 9999999, .summary = "number of years of which the last backup is kept"},
+    {.name = "retention-timezone", .type = kString, .commands = kWithRetention, .group = kRepository,
+     .default_note = "that of the machine", .summary = "time zone in which days, weeks, months and years begin",
+     .description = "A name of the time zone database, such as Europe/Berlin or UTC."},
     {.name = "repo-type", .type = kEnum, .commands = kWithRepo, .group = kRepository, .family = kRepo,
      .value_default = "posix", .allowed = "posix", .summary = "kind of storage",
      .description = "posix: a directory of a local or mounted file system that honours fsync."},
@@ -471,6 +551,10 @@ constexpr OptionSpec kOptions[] = {
     // -- Stanza.
     {.name = "pg-database", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
      .value_default = "postgres", .summary = "database to connect to"},
+    {.name = "pg-host", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "a Unix socket of this machine", .summary = "host of the server, to connect to over TCP",
+     .description = "Only the connection goes there: files of a cluster are read where pgark runs. Meant for the primary "
+                    "of a standby that is backed up on its own machine (backup-standby)."},
     {.name = "pg-path", .type = kPath, .commands = kWithDataDirectory, .group = kStanza, .family = kPg,
      .required = kBackup | kCheck | kStanzaCreate | kRestore, .summary = "data directory of the cluster"},
     {.name = "pg-port", .type = kInteger, .commands = kWithServer, .group = kStanza, .family = kPg,
@@ -492,7 +576,6 @@ constexpr OptionSpec kOptions[] = {
     ignored_flag("delta", kBackup, "changed files are never told by their times alone"),
     ignored("detail-level", kInfo, "info shows everything"),
     ignored("exec-id", kWork, "not needed"),
-    ignored_flag("expire-auto", kBackup, kNoExpire, kNone, "n"),
     ignored("job-retry", kWithRepo, "retries are bounded by io-timeout"),
     ignored("job-retry-interval", kWithRepo, "retries are bounded by io-timeout"),
     ignored_flag("log-subprocess", kWithRepo, "pgark works in threads, not in subprocesses", kNone, "n"),
@@ -547,12 +630,7 @@ constexpr OptionSpec kOptions[] = {
     ignored("repo-host-port", kWithRepo, kNoRemote, kRepo),
     ignored("repo-host-type", kWithRepo, kNoRemote, kRepo),
     ignored("repo-host-user", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-retention-archive", kBackup, kNoExpire, kRepo),
-    ignored("repo-retention-archive-type", kBackup, kNoExpire, kRepo),
-    ignored("repo-retention-diff", kBackup, kNoExpire, kRepo),
-    ignored("repo-retention-full", kBackup, kNoExpire, kRepo),
-    ignored("repo-retention-full-type", kBackup, kNoExpire, kRepo),
-    ignored("repo-retention-history", kBackup, kNoExpire, kRepo),
+    ignored("repo-retention-history", kBackup | kExpire, "no history of removed backups is kept", kRepo),
     ignored("repo-s3-bucket", kWithRepo, kNoCloud, kRepo),
     ignored("repo-s3-endpoint", kWithRepo, kNoCloud, kRepo),
     ignored_secret("repo-s3-key", kWithRepo, kNoCloud, kRepo),
@@ -597,12 +675,10 @@ constexpr OptionSpec kOptions[] = {
 
     // -- pgBackRest's that would change safety, or where data goes.
     refused_flag("archive-copy", kBackup, "restores need the WAL archive; keep the repository as a whole instead", kNone, "n"),
-    refused_flag("backup-standby", kBackup, "backups are taken where pg1-path is", kNone, "n"),
     refused_flag("force", kBackup | kStanzaCreate, "backups are taken from running clusters only, and stanza-create never "
             "overwrites", kNone, "n"),
     refused_flag("online", kBackup | kStanzaDelete | kCheck, "start the cluster: offline backups are not provided",
             kNone, "y"),
-    refused("pg-host", kWithServer, "run pgark on the machine of the cluster", kPg),
     refused("pg-version-force", kWithDataDirectory, "the version is always read from the cluster"),
     refused("repo-cipher-pass", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "
             "be encrypted must not be written in clear", kRepo),
@@ -627,7 +703,6 @@ constexpr RefusedValue kRefusedValues[] = {
 };
 
 constexpr RefusedCommand kRefusedCommands[] = {
-    {"expire", "nothing is deleted by this version; `stanza-delete` removes a stanza as a whole"},
     {"manifest", "use `info --set=LABEL --output=json`"},
     {"repo-create", "`stanza-create` creates the directory of the repository"},
     {"repo-put", "objects are only written by the commands that own them"},

@@ -216,16 +216,16 @@ TEST_F(SettingsTest, MissesOnlyFilesThatWereNamed) {
 
 TEST_F(SettingsTest, IgnoresHarmlessOptionsOfPgBackRestWithOneWarning) {
   write("pgark.conf",
-        "[global]\nrepo1-bundle=y\nrepo1-block=y\nrepo1-retention-full=2\nrepo1-retention-diff=7\narchive-async=n\n"
+        "[global]\nrepo1-bundle=y\nrepo1-block=y\nrepo1-retention-full=2\nrepo1-retention-history=7\narchive-async=n\n"
         "repo1-cipher-type=none\ncompress-level-network=3\n[main]\npg1-path=/pg\n");
   const auto settings = resolve({"--stanza=main", "backup", "--stop-auto"});
   ASSERT_TRUE(settings.has_value()) << settings.error().to_string();
   const std::string all = testing::PrintToString(settings->warnings());
-  EXPECT_THAT(all,
-              AllOf(HasSubstr("repo1-bundle in "), HasSubstr("repo1-block in "), HasSubstr("repo1-retention-full in "),
-                    HasSubstr("repo1-retention-diff in "), HasSubstr("expire is not provided in this version yet"),
-                    HasSubstr("compress-level-network"), HasSubstr("--stop-auto")));
+  EXPECT_THAT(all, AllOf(HasSubstr("repo1-bundle in "), HasSubstr("repo1-block in "),
+                         HasSubstr("repo1-retention-history in "), HasSubstr("no history of removed backups is kept"),
+                         HasSubstr("compress-level-network"), HasSubstr("--stop-auto")));
   EXPECT_THAT(all, Not(HasSubstr("archive-async")));
+  EXPECT_THAT(all, Not(HasSubstr("retention-full"))) << "it is not ignored";
   EXPECT_THAT(all, Not(HasSubstr("cipher"))) << "a value that changes nothing is accepted silently";
   EXPECT_EQ(settings->warnings().size(), 4u) << "one line for each reason: " << all;
 }
@@ -269,7 +269,7 @@ TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
   const std::pair<const char*, const char*> cases[] = {{"repo1-cipher-type=aes-256-cbc", "encryption is not provided"},
                                                        {"repo1-cipher-pass=hunter2", "encryption"},
                                                        {"repo1-host=backup1", "where the repository is mounted"},
-                                                       {"pg1-host=db1", "on the machine of the cluster"},
+                                                       {"on the machine of the cluster"},
                                                        {"repo1-type=s3", "'s3' is not provided in this version"},
                                                        {"archive-copy=y", "not provided"},
                                                        {"backup-standby=y", "not provided"},
@@ -286,7 +286,7 @@ TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
     EXPECT_THAT(settings.error().to_string(), Not(HasSubstr("hunter2")));
   }
   EXPECT_THAT(failure({"info", "--repo=2"}), HasSubstr("--repo: repository 2 is not configured"));
-  EXPECT_THAT(failure({"expire"}), HasSubstr("command expire is not provided in this version"));
+  EXPECT_THAT(failure({"manifest"}), HasSubstr("command manifest is not provided in this version"));
 }
 
 TEST_F(SettingsTest, WarnsOfOptionsInThePlacesWhereTheyDoNotCount) {

@@ -104,10 +104,25 @@ class Backup {
       return Error(Errc::kInvalid, fmt::format("the server has system identifier {}, the data directory '{}' has {}",
                                                server_.system_id, request_.data_directory, files_.control.system_id))
           .with_hint("check that pg1-path and pg1-port, pg1-socket-path are of the same cluster");
-    TRY(check_server_can_be_backed_up(server_, request_.stanza, request_.check_archive_command));
+    TRY(check_roles());
     TRY(check_server_runs_on(session_, server_, request_.data_directory));
     return {};
   }
+
+  /// Where WAL is archived from, and what is backed up.
+  Result<> check_roles() {
+    std::optional<ServerInfo> primary;
+    if (request_.primary != nullptr) {
+      TRY_ASSIGN_CTX(primary, read_server_info(*request_.primary), "ask the primary what it is");
+    }
+    if (request_.from_standby) TRY(check_standby_can_be_backed_up(server_, primary.has_value() ? &*primary : nullptr));
+    const ServerInfo& archives = primary.has_value() ? *primary : server_;
+    if (archives.in_recovery && request_.from_standby) return {};  // A standby alone: nobody to ask.
+    return check_server_can_be_backed_up(archives, request_.stanza, request_.check_archive_command);
+  }
+
+  /// Who can be asked about archiving; null if nobody can.
+  PgSession* archiving() const { return request_.from_standby ? request_.primary : &session_; }
 
   /// Find the backup that an incremental or differential builds on; without one it becomes full.
   Result<> choose_what_to_build_on() {
@@ -176,7 +191,7 @@ class Backup {
     meta_.relation_segment_blocks = files_.control.relation_segment_blocks;
     meta_.wal_segment_bytes = files_.control.wal_segment_bytes;
     meta_.checksum_version = files_.control.checksums_enabled() ? 1 : 0;
-    meta_.source = "primary";
+    meta_.source = request_.from_standby ? "standby" : "primary";
     meta_.codec = codec_name(request_.codec);
     meta_.data_directory = request_.data_directory;
     meta_.annotations = request_.annotations;
@@ -186,13 +201,18 @@ class Backup {
   Result<> start() {
     progress_.phase = request_.start_fast ? "start backup" : "wait for checkpoint";
     log_info("backup {}: start, {} checkpoint", meta_.label, request_.start_fast ? "fast" : "spread");
+    if (request_.from_standby && request_.start_fast && request_.primary != nullptr)
+      TRY(bring_standby_up_to_date(*request_.primary, session_, request_.archive_timeout, clock_, cancel_));
     TRY_ASSIGN(meta_.start_lsn,
                start_backup(session_, server_.major, "pgark backup " + meta_.label, request_.start_fast));
     TRY(update_position());
     if (!request_.wait_for_wal) return {};
     progress_.phase = "check archiving";
-    TRY_CTX(check_wal_arrives(archive_wait(), server_.timeline, meta_.start_lsn, meta_.wal_segment_bytes, session_),
-            "check that WAL reaches the repository");
+    const std::string context = "check that WAL reaches the repository";
+    // Of a standby alone only the last WAL of the backup shows whether it is archived.
+    if (PgSession* asked = archiving(); asked != nullptr)
+      TRY_CTX(check_wal_arrives(archive_wait(), server_.timeline, meta_.start_lsn, meta_.wal_segment_bytes, *asked),
+              context);
     return {};
   }
 
@@ -292,6 +312,8 @@ class Backup {
       TRY_ASSIGN(ControlFile control, read_control_file(request_.data_directory, clock_));
       control.content.resize(pg::kControlFileBytes);  // Zeros behind what PostgreSQL wrote, as on disk.
       copied = copier.copy_control(as_bytes(control.content));
+      // Its minRecoveryPoint is where the backup of a standby becomes consistent, on the timeline it has followed.
+      stop_timeline_ = control.data.min_recovery_timeline;
       // From 19 on checksums can be switched while a cluster runs.
       if (files_.control.checksums_enabled() && !control.data.checksums_enabled())
         warn("page checksums were switched off during the backup: pages reported as bad may be sound");
@@ -319,7 +341,11 @@ class Backup {
 
   Result<> update_position() {
     position_asked_ = clock_.steady();
-    auto answer = session_.query_value("SELECT pg_current_wal_insert_lsn()");
+    // NULL on a standby that is none any more.
+    auto answer = session_.query_value(request_.from_standby
+                                           ? "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END"
+                                           : "SELECT pg_current_wal_insert_lsn()");
+    if (request_.from_standby && answer.has_value() && answer->empty()) return promoted();
     if (!answer.has_value()) {
       Error error = Error(std::move(answer).error()).with_context("keep backup session open");
       if (error.code() != Errc::kTransient) return error;
@@ -331,8 +357,14 @@ class Backup {
     return {};
   }
 
+  static Error promoted() {
+    return Error(Errc::kInvalid, "the standby was promoted while it was backed up")
+        .with_hint("run the backup again: it is a primary now");
+  }
+
   Result<> stop() {
     progress_.phase = "stop backup";
+    if (request_.from_standby) TRY(update_position());  // A promotion shows here, too.
     TRY_ASSIGN(StoppedBackup stopped, stop_backup(session_, server_.major));
     TRY_ASSIGN_CTX(const pg::BackupLabel label, pg::parse_backup_label(stopped.backup_label),
                    "read the server's backup_label");
@@ -342,6 +374,10 @@ class Backup {
     meta_.checkpoint_lsn = label.checkpoint;
     meta_.start_timeline = label.timeline();
     meta_.stop_timeline = label.timeline();  // Of a primary: a promotion would have ended the session.
+    if (request_.from_standby && stop_timeline_.value != 0 && stop_timeline_ != meta_.start_timeline)
+      return Error(Errc::kInvalid, fmt::format("the standby went from timeline {} to {} while it was backed up",
+                                               meta_.start_timeline.value, stop_timeline_.value))
+          .with_hint("another server was promoted, and the standby follows it: run the backup again");
     meta_.backup_label = std::move(stopped.backup_label);
     meta_.tablespace_map = std::move(stopped.tablespace_map);
     meta_.wal_start = pg::segment_name(first_segment(), meta_.wal_segment_bytes);
@@ -360,7 +396,9 @@ class Backup {
     std::vector<std::string> segments;
     for (pg::WalSegment segment = first_segment(); segment <= last_segment(); segment = segment.next())
       segments.push_back(pg::segment_name(segment, meta_.wal_segment_bytes));
-    TRY_CTX(wait_for_segments(archive_wait(), segments, &session_), "wait for the WAL of backup " + meta_.label);
+    if (request_.from_standby && request_.primary != nullptr)
+      TRY(finish_segment(*request_.primary, meta_.stop_lsn, meta_.wal_segment_bytes));
+    TRY_CTX(wait_for_segments(archive_wait(), segments, archiving()), "wait for the WAL of backup " + meta_.label);
     return bring_history();
   }
 
@@ -466,6 +504,7 @@ class Backup {
   InsertPosition position_;
   std::chrono::steady_clock::time_point position_asked_{};
 
+  TimelineId stop_timeline_;  // Of a standby's pg_control as it was copied; 0: not known.
   std::optional<BackupMeta> prior_;
   std::optional<pg::TimelineHistory> history_;  // Of the cluster; with prior_.
   std::unique_ptr<BackupBase> base_;

@@ -41,6 +41,10 @@ struct BackupRequest {
   bool check_pages = true;            // Has an effect only if the cluster has page checksums.
   std::chrono::milliseconds archive_timeout{60'000};
   std::map<std::string, std::string> annotations;
+  /// The session is with a standby, and `data_directory` is the standby's.
+  bool from_standby = false;
+  /// Its primary, if that can be reached: it is asked to finish segments that the backup needs. Null otherwise.
+  PgSession* primary = nullptr;
   DatabaseConnector connect;                                   // For lists of extensions; none are recorded without it.
   std::function<Result<>(const std::string& label)> on_label;  // Called once the label is known; may be empty.
 };
@@ -70,8 +74,9 @@ inline constexpr size_t kBadFilesMax = 1000;
 /// Make a backup of the cluster that `session` is connected to.
 /// Shape:  when it fails or is cancelled nothing exists that a listing shows. The session stays in use throughout; it
 ///         must not be used again afterwards if this fails.
-/// Errors: kNotFound (no stanza), kInvalid (another cluster, archiving off or elsewhere, wal_level), kUnsupported
-///         (standby), kPermission with GRANTs, kTransient (connection lost, WAL did not arrive), kNoSpace, kCancelled.
+/// Errors: kNotFound (no stanza), kInvalid (another cluster, archiving off or elsewhere, wal_level, a standby where a
+///         primary is wanted or the reverse, a standby that was promoted meanwhile), kPermission with GRANTs,
+///         kTransient (connection lost, WAL did not arrive), kNoSpace, kCancelled.
 Result<BackupReport> run_backup(const Repository& repository, PgSession& session, const BackupRequest& request,
                                 Clock& clock, const CancelToken& cancel, Progress& progress);
 

@@ -78,10 +78,14 @@ class Usage {
       total = all;
     }
   }
-  std::unordered_set<uint64_t> sparse() const {
+  /// Extents of which less than half goes on being used, and what is still used of them.
+  std::unordered_set<uint64_t> sparse(uint64_t& kept_bytes) const {
     std::unordered_set<uint64_t> places;
-    for (const auto& [place, count] : partial_)
-      if (count.first * 2 < count.second) places.insert(place);
+    for (const auto& [place, count] : partial_) {
+      if (count.first * 2 >= count.second) continue;
+      places.insert(place);
+      kept_bytes += count.first * kBlock;
+    }
     return places;
   }
 
@@ -260,7 +264,7 @@ Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& pla
     return {};
   });
   TRY(std::move(surveyed));
-  survey.sparse = usage.sparse();
+  survey.sparse = usage.sparse(survey.read_bytes);
   survey.samples = std::move(sampler.drawn);
   std::sort(survey.samples.begin(), survey.samples.end());
   return survey;

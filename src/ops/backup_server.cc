@@ -75,8 +75,9 @@ std::string archiver_state(PgSession& session) {
 
 Result<> check_server_can_be_backed_up(const ServerInfo& server, const std::string& stanza, bool check_command) {
   if (server.in_recovery)
-    return Error(Errc::kUnsupported, "the server is a standby: backup from a standby is not provided in this version")
-        .with_hint("point pg1-path and the connection at the primary");
+    return Error(Errc::kInvalid, "the server is a standby")
+        .with_hint("point pg1-path and the connection at the primary")
+        .with_hint("or use backup-standby=y, with the standby as pg1-* and the primary's connection as pg2-*");
   if (server.setting("wal_level") == "minimal")
     return Error(Errc::kInvalid, "wal_level is minimal: a backup could not be made consistent")
         .with_hint("set wal_level = replica and restart the server");
@@ -95,6 +96,54 @@ Result<> check_server_can_be_backed_up(const ServerInfo& server, const std::stri
         .with_hint(archive_command_hint(stanza))
         .with_hint("if a script of yours calls pgark archive-push, use --no-archive-mode-check");
   return {};
+}
+
+Result<> check_standby_can_be_backed_up(const ServerInfo& standby, const ServerInfo* primary) {
+  if (!standby.in_recovery)
+    return Error(Errc::kInvalid, "the server is no standby")
+        .with_hint("if it was promoted, name the clusters' new roles, or use backup-standby=prefer");
+  if (primary != nullptr && primary->system_id != standby.system_id)
+    return Error(Errc::kInvalid, fmt::format("the standby has system identifier {}, the primary {}", standby.system_id,
+                                             primary->system_id))
+        .with_hint("check that all pgN-* options of the stanza name nodes of one cluster");
+  return {};
+}
+
+Result<bool> bring_standby_up_to_date(PgSession& primary, PgSession& standby, std::chrono::milliseconds timeout,
+                                      Clock& clock, const CancelToken& cancel) {
+  if (auto asked = primary.exec("CHECKPOINT"); !asked.has_value()) {
+    if (asked.error().code() != Errc::kPermission) return Error(std::move(asked).error()).with_context("checkpoint");
+    log_detail("the role may not ask for a checkpoint: the backup begins at the last one the standby knows");
+    return false;
+  }
+  // A standby that is fed by the archive alone gets whole segments only. Nothing is switched if nothing was written.
+  TRY_ASSIGN_CTX(const std::string end, primary.query_value("SELECT pg_switch_wal()"), "switch WAL segment");
+  const auto deadline = clock.steady() + timeout;
+  for (auto pause = kWalPollFirst;; pause = std::min(pause * 2, kWalPollMax)) {
+    TRY(cancel.check());
+    TRY_ASSIGN(const std::string there, standby.query_value("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", {end}));
+    if (there == "t") return true;
+    if (clock.steady() >= deadline) {
+      log_warn("the standby has not replayed WAL up to {} within {} s: the backup begins further back", end,
+               std::chrono::duration<double>(timeout).count());
+      return false;
+    }
+    clock.sleep_for(pause);
+  }
+}
+
+Result<> finish_segment(PgSession& primary, Lsn stop, uint32_t wal_segment_bytes) {
+  TRY_ASSIGN_CTX(const std::string answer, primary.query_value("SELECT pg_current_wal_insert_lsn()"),
+                 "ask the primary for its WAL position");
+  TRY_ASSIGN(const Lsn now, parse_lsn(answer));
+  if (now.bytes / wal_segment_bytes > (stop.bytes - 1) / wal_segment_bytes) return {};
+  auto switched = primary.exec("SELECT pg_switch_wal()");
+  if (switched.has_value()) return {};
+  return Error(std::move(switched).error())
+      .with_context("finish the last WAL segment on the primary")
+      .with_hint(
+          "GRANT EXECUTE ON FUNCTION pg_switch_wal() to the role, so that the backup need not wait for a busy "
+          "hour");
 }
 
 Result<> check_server_runs_on(PgSession& session, const ServerInfo& server, const std::string& data_directory) {

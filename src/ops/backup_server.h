@@ -18,9 +18,22 @@
 namespace pgark {
 
 /// Refuse a server whose WAL would not make a backup restorable.
-/// Errors: kInvalid for wal_level=minimal, archive_mode=off, or (with `check_command`) an archive_command that is not
-///         pgark's; kUnsupported for a standby. Each with the setting to make.
+/// Errors: kInvalid for a standby, wal_level=minimal, archive_mode=off, or (with `check_command`) an archive_command
+/// that
+///         is not pgark's. Each with the setting to make.
 Result<> check_server_can_be_backed_up(const ServerInfo& server, const std::string& stanza, bool check_command);
+
+/// Refuse a standby that is none, or not one of this primary (null: the primary cannot be asked).
+Result<> check_standby_can_be_backed_up(const ServerInfo& standby, const ServerInfo* primary);
+
+/// Have the primary make a checkpoint and the standby replay it, so that a backup of the standby begins there and not
+/// at whichever checkpoint came last. Shape:  false if the role may not ask for a checkpoint, or the standby has not
+/// got there in time.
+Result<bool> bring_standby_up_to_date(PgSession& primary, PgSession& standby, std::chrono::milliseconds timeout,
+                                      Clock& clock, const CancelToken& cancel);
+
+/// Have the primary finish the segment that holds the byte before `stop`, if it still writes it.
+Result<> finish_segment(PgSession& primary, Lsn stop, uint32_t wal_segment_bytes);
 
 /// Refuse a data directory that is not the one the server runs on.
 /// Shape:  compared by the directory itself where the server tells it, and by port and start time in postmaster.pid.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "core/check.h"
@@ -105,7 +106,8 @@ struct PageContext {
 /// The blocks of one file in the prior, found one after the other.
 class PriorBlocks {
  public:
-  PriorBlocks(const PriorFile& file, BlockHashes& hashes) : file_(file), hashes_(hashes) {}
+  PriorBlocks(const PriorFile& file, BlockHashes& hashes, std::set<uint32_t>& unreadable)
+      : file_(file), hashes_(hashes), unreadable_(unreadable) {}
 
   struct Found {
     ExtentRef extent;
@@ -126,7 +128,8 @@ class PriorBlocks {
       hashed_ = found.extent;
       if (auto asked = hashes_.of(found.extent, list_); !asked.has_value()) {
         if (asked.error().code() != Errc::kCorrupt && asked.error().code() != Errc::kNotFound) return asked.error();
-        log_warn("{}: what it holds is stored again", asked.error().to_string());
+        if (unreadable_.insert(found.extent.pack).second)
+          log_warn("{}: what it holds is stored again", asked.error().to_string());
         list_.clear();
       }
     }
@@ -137,6 +140,7 @@ class PriorBlocks {
  private:
   const PriorFile& file_;
   BlockHashes& hashes_;
+  std::set<uint32_t>& unreadable_;  // Packs that were complained about.
   size_t next_ = 0;
   std::optional<ExtentRef> hashed_;
   std::vector<uint64_t> list_;
@@ -321,7 +325,7 @@ struct CopyWorker::State {
       ::posix_fadvise(file.fd(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_SEQUENTIAL);
     auto pages = page_context(file, path);
     std::optional<PriorBlocks> older;
-    if (prior != nullptr) older.emplace(*prior, options.prior->hashes);
+    if (prior != nullptr) older.emplace(*prior, options.prior->hashes, unreadable_packs);
     for (uint64_t offset = begin; offset < end;) {
       TRY(cancel.check());
       const uint64_t want = std::min<uint64_t>(kReadBytes, end - offset);
@@ -473,6 +477,7 @@ struct CopyWorker::State {
   std::vector<PartRuns> batch;
   std::vector<size_t> suspects;
   std::vector<bool> used_packs;
+  std::set<uint32_t> unreadable_packs;
   BackupCopyTotals totals;
 };
 
