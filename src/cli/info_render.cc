@@ -7,6 +7,7 @@
 
 #include "catalog/target.h"
 #include "cli/backup_json.h"
+#include "cli/info_outlook_render.h"
 #include "cli/output.h"
 
 namespace pgark {
@@ -154,9 +155,35 @@ ordered_json backup_json(const BackupMeta& meta) {
   return document;
 }
 
-ordered_json listed_json(const ListedBackup& backup) {
+/// What is known of a backup beside its document.
+void add_findings(const InfoStanza& stanza, const std::string& label, ordered_json& document) {
+  const auto sizes = stanza.sizes.find(label);
+  const bool sized = sizes != stanza.sizes.end();
+  document["repository_bytes"] = sized ? ordered_json(sizes->second.repository_bytes) : ordered_json();
+  document["unique_bytes"] = sized ? ordered_json(sizes->second.unique_bytes) : ordered_json();
+  document["shared_bytes"] = sized ? ordered_json(sizes->second.shared_bytes()) : ordered_json();
+  const auto found = stanza.verdicts.find(label);
+  const VerifyVerdict verdict = found != stanza.verdicts.end() ? found->second : VerifyVerdict{};
+  document["verified_us"] = time_json(verdict.verified);
+  document["sampled_us"] = time_json(verdict.sampled);
+  document["damage"] = text_or_null(verdict.damage);
+}
+
+ordered_json last_verify_json(const InfoStanza& stanza) {
+  if (!stanza.last_verify) return {};
+  const VerifyRecord& record = *stanza.last_verify;
+  return {{"record", record.name},
+          {"finished_us", microseconds(record.finished)},
+          {"share", record.share},
+          {"all_backups", record.sets.empty()},
+          {"damage_count", record.damage_count}};
+}
+
+ordered_json listed_json(const InfoStanza& stanza, const ListedBackup& backup) {
   ordered_json document = backup.meta ? backup_json(*backup.meta) : ordered_json{{"label", backup.label}};
   if (backup.error) document["error"] = error_json(*backup.error);
+  add_findings(stanza, backup.label, document);
+  document["retention"] = retention_json(stanza, backup.label);
   return document;
 }
 
@@ -164,14 +191,13 @@ ordered_json stanza_json(const InfoStanza& stanza) {
   ordered_json clusters = ordered_json::array();
   for (const InfoCluster& cluster : stanza.clusters) clusters.push_back(cluster_json(cluster));
   ordered_json backups = ordered_json::array();
-  for (const ListedBackup& backup : stanza.backups) backups.push_back(listed_json(backup));
+  for (const ListedBackup& backup : stanza.backups) backups.push_back(listed_json(stanza, backup));
   ordered_json errors = ordered_json::array();
   for (const Error& error : stanza.errors) errors.push_back(error_json(error));
-  return {{"name", stanza.name},
-          {"status", stanza_status_name(stanza.status)},
-          {"clusters", clusters},
-          {"backups", backups},
-          {"errors", errors}};
+  ordered_json document{{"name", stanza.name}, {"status", stanza_status_name(stanza.status)}, {"clusters", clusters},
+                        {"backups", backups},  {"last_verify", last_verify_json(stanza)},     {"errors", errors}};
+  add_outlook_json(stanza, document);
+  return document;
 }
 
 std::string status_text(const InfoStanza& stanza) {
@@ -320,11 +346,30 @@ std::string backup_text(const BackupMeta& meta) {
   return text;
 }
 
-std::string listed_text(const ListedBackup& backup) {
-  if (backup.meta) return backup_text(*backup.meta);
+std::string findings_text(const InfoStanza& stanza, const std::string& label) {
+  std::string text;
+  if (const auto sizes = stanza.sizes.find(label); sizes != stanza.sizes.end()) {
+    text += fmt::format("        repository: {}, of which {} is shared with other backups and {} its own\n",
+                        format_size(sizes->second.repository_bytes), format_size(sizes->second.shared_bytes()),
+                        format_size(sizes->second.unique_bytes));
+  }
+  const auto found = stanza.verdicts.find(label);
+  if (found == stanza.verdicts.end()) return text;
+  const VerifyVerdict& verdict = found->second;
+  if (!verdict.damage.empty()) {
+    return text + fmt::format("        ERROR: DAMAGED, as verify found: {}; run verify for details\n", verdict.damage);
+  }
+  if (verdict.verified) text += fmt::format("        verified: {}\n", moment(*verdict.verified));
+  if (verdict.sampled) text += fmt::format("        verified by sample: {}\n", moment(*verdict.sampled));
+  return text;
+}
+
+std::string listed_text(const InfoStanza& stanza, const ListedBackup& backup) {
+  const std::string more = findings_text(stanza, backup.label) + render_retention_text(stanza, backup.label);
+  if (backup.meta) return backup_text(*backup.meta) + more;
   std::string text = fmt::format("    backup: {}\n", backup.label);
   if (backup.error) text += fmt::format("        ERROR: {}\n", backup.error->message());
-  return text;
+  return text + more;
 }
 
 }  // namespace
@@ -341,10 +386,11 @@ std::string render_info_text(const InfoDocument& document) {
   for (const InfoStanza& stanza : document.stanzas) {
     text += fmt::format("{}stanza: {}\n    status: {}\n", text.empty() ? "" : "\n", stanza.name, status_text(stanza));
     for (const Error& error : stanza.errors) text += fmt::format("    ERROR: {}\n", error.message());
+    text += render_outlook_text(stanza);
     for (const InfoCluster& cluster : stanza.clusters) {
       text += cluster_text(cluster, &cluster == &stanza.clusters.back());
     }
-    for (const ListedBackup& backup : stanza.backups) text += "\n" + listed_text(backup);
+    for (const ListedBackup& backup : stanza.backups) text += "\n" + listed_text(stanza, backup);
   }
   return text;
 }

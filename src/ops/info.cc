@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "catalog/retention_input.h"
 #include "ops/wal_survey.h"
 #include "pg/wal.h"
 #include "repo/manifest.h"
@@ -15,7 +16,7 @@ namespace {
 bool is_damage(const Error& error) { return error.code() == Errc::kCorrupt || error.code() == Errc::kUnsupported; }
 
 Result<InfoCluster> cluster_info(const Repository& repository, const std::string& stanza, const ClusterRecord& record) {
-  InfoCluster cluster{.record = record, .wal = {}, .gaps = {}, .coverage = {}};
+  InfoCluster cluster{.record = record, .wal = {}, .gaps = {}, .coverage = {}, .wal_rate = {}};
   TRY_ASSIGN(const auto names, list_wal_segments(repository, stanza, record.number, std::nullopt));
   cluster.wal = wal_ranges(names, record.wal_segment_bytes);
   cluster.gaps = wal_gaps(cluster.wal, record.wal_segment_bytes);
@@ -23,9 +24,13 @@ Result<InfoCluster> cluster_info(const Repository& repository, const std::string
 }
 
 /// A history that cannot be read leaves the cluster without its timelines, and is shown.
-Result<> add_coverage(const Repository& repository, const std::string& stanza, InfoCluster& cluster, InfoStanza& info) {
+Result<> add_coverage(const Repository& repository, const std::string& stanza, const InfoOptions& options,
+                      InfoCluster& cluster, InfoStanza& info) {
   const auto survey = [&]() -> Result<WalCoverage> {
     TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository, stanza, cluster.record));
+    if (options.now) {
+      TRY_ASSIGN(cluster.wal_rate, measure_wal_rate(repository, stanza, wal, *options.now));
+    }
     return survey_wal(repository, stanza, wal, info.backups);
   };
   auto coverage = survey();
@@ -47,6 +52,54 @@ std::string describe_bad_blocks(const FileEntry& file) {
   }
   if (file.bad_blocks.size() > kShownMax) text += fmt::format(" and {} more", file.bad_blocks.size() - kShownMax);
   return text;
+}
+
+/// What verify recorded, of the backups there are.
+Result<> add_verdicts(const Repository& repository, const std::string& stanza, InfoStanza& info) {
+  TRY_ASSIGN(auto records, list_verify_records(repository, stanza));
+  if (records.empty()) return {};
+  auto verdicts = verify_verdicts(records);
+  for (const ListedBackup& backup : info.backups) {
+    const auto found = verdicts.find(backup.label);
+    if (found != verdicts.end()) info.verdicts.emplace(backup.label, std::move(found->second));
+  }
+  info.last_verify = std::move(records.back());
+  return {};
+}
+
+Result<> add_sizes(const Repository& repository, const std::string& stanza, InfoStanza& info) {
+  std::vector<std::string> labels;
+  for (const ListedBackup& backup : info.backups) labels.push_back(backup.label);
+  if (labels.empty()) return {};
+  TRY_ASSIGN(info.sizes, backup_sizes(repository, stanza, labels));
+  return {};
+}
+
+/// What the backups of the current cluster and its WAL promise.
+void add_outlook(InfoStanza& info, Timestamp now) {
+  if (info.clusters.empty()) return;
+  const InfoCluster& current = info.clusters.back();
+  std::vector<BackupMeta> backups;
+  for (const ListedBackup& backup : info.backups) {
+    if (backup.meta && backup.meta->cluster_number == current.record.number) backups.push_back(*backup.meta);
+  }
+  const TimelineCoverage* timeline = current.coverage.current_timeline();
+  info.outlook = estimate_outlook(backups, current.wal_rate, timeline == nullptr ? Lsn{} : timeline->end, now);
+}
+
+/// What expire would do with each backup. A hold that cannot be read is shown, and nothing is said of retention then.
+Result<> add_retention(const Repository& repository, const std::string& stanza, const RetentionRules& rules,
+                       Timestamp now, InfoStanza& info) {
+  info.rules = rules;
+  const auto backups = read_retention_backups(repository, stanza, info.backups);
+  if (!backups && is_damage(backups.error())) {
+    info.errors.push_back(backups.error());
+    return {};
+  }
+  if (!backups) return Error(backups.error());
+  TRY_ASSIGN(auto decisions, decide_retention(rules, *backups, now));
+  for (RetentionDecision& decision : decisions) info.retention[decision.label] = std::move(decision);
+  return {};
 }
 
 bool is_tablespace_link(const std::string& path) { return path.starts_with("pg_tblspc/"); }
@@ -100,7 +153,7 @@ Result<std::vector<std::string>> list_stanzas(const Repository& repository) {
   return stanzas;
 }
 
-Result<InfoStanza> stanza_info(const Repository& repository, const std::string& stanza) {
+Result<InfoStanza> stanza_info(const Repository& repository, const std::string& stanza, const InfoOptions& options) {
   InfoStanza info;
   info.name = stanza;
   auto records = list_clusters(repository, stanza);
@@ -115,10 +168,16 @@ Result<InfoStanza> stanza_info(const Repository& repository, const std::string& 
     return Error(std::move(records).error());
   }
   TRY_ASSIGN(info.backups, list_backups(repository, stanza));
-  for (InfoCluster& cluster : info.clusters) TRY(add_coverage(repository, stanza, cluster, info));
+  TRY(add_sizes(repository, stanza, info));
+  TRY(add_verdicts(repository, stanza, info));
+  for (InfoCluster& cluster : info.clusters) TRY(add_coverage(repository, stanza, options, cluster, info));
+  if (options.now) add_outlook(info, *options.now);
+  if (options.now && options.rules) TRY(add_retention(repository, stanza, *options.rules, *options.now, info));
 
   const auto unreadable = [](const ListedBackup& backup) { return backup.error.has_value(); };
-  const bool damaged = !info.errors.empty() || std::any_of(info.backups.begin(), info.backups.end(), unreadable);
+  const auto found_damaged = [](const auto& one) { return !one.second.damage.empty(); };
+  const bool damaged = !info.errors.empty() || std::any_of(info.backups.begin(), info.backups.end(), unreadable) ||
+                       std::any_of(info.verdicts.begin(), info.verdicts.end(), found_damaged);
   if (damaged) {
     info.status = StanzaStatus::kDamaged;
   } else if (info.clusters.empty() && info.backups.empty()) {

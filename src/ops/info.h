@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,8 +10,12 @@
 #include "catalog/backup.h"
 #include "catalog/cluster.h"
 #include "catalog/coverage.h"
+#include "catalog/retention.h"
+#include "catalog/verify_record.h"
 #include "catalog/wal.h"
 #include "core/result.h"
+#include "ops/backup_sizes.h"
+#include "ops/info_outlook.h"
 #include "repo/repository.h"
 
 namespace pgark {
@@ -36,14 +41,21 @@ struct InfoCluster {
   std::vector<WalRange> wal;
   std::vector<WalGap> gaps;
   WalCoverage coverage;
+  std::optional<WalRate> wal_rate;  // None if it was not asked for, or there is no WAL.
 };
 
 struct InfoStanza {
   std::string name;
   StanzaStatus status = StanzaStatus::kOk;
   std::vector<InfoCluster> clusters;
-  std::vector<ListedBackup> backups;  // Oldest first.
-  std::vector<Error> errors;          // Of what is damaged, backups apart.
+  std::vector<ListedBackup> backups;              // Oldest first.
+  std::map<std::string, BackupSizes> sizes;       // By label.
+  std::map<std::string, VerifyVerdict> verdicts;  // By label: what verify says of the backups there are.
+  std::optional<VerifyRecord> last_verify;
+  std::optional<InfoOutlook> outlook;                  // Of the current cluster; none if it was not asked for.
+  std::optional<RetentionRules> rules;                 // None if they are not known.
+  std::map<std::string, RetentionDecision> retention;  // By label; empty without rules.
+  std::vector<Error> errors;                           // Of what is damaged, backups apart.
 };
 
 /// Pure: the gaps between ranges of one timeline.
@@ -52,8 +64,14 @@ std::vector<WalGap> wal_gaps(const std::vector<WalRange>& ranges, uint32_t wal_s
 /// Names of the stanzas in a repository, in order.
 Result<std::vector<std::string>> list_stanzas(const Repository& repository);
 
+struct InfoOptions {
+  std::optional<Timestamp> now;         // For ages, estimates and retention; none: they are left out.
+  std::optional<RetentionRules> rules;  // Of the stanza in this repository; none: they are not known.
+};
+
 /// Errors: of reaching the repository; damage of single objects is in the result.
-Result<InfoStanza> stanza_info(const Repository& repository, const std::string& stanza);
+Result<InfoStanza> stanza_info(const Repository& repository, const std::string& stanza,
+                               const InfoOptions& options = {});
 
 /// A symbolic link of a backup.
 struct InfoLink {
