@@ -33,7 +33,8 @@ Result<int> cmd_info(CommandContext& context) {
   TRY_ASSIGN(const auto stanzas, wanted_stanzas(*opened.repository, settings.stanza()));
   for (const std::string& stanza : stanzas) {
     TRY(context.cancel.check());
-    TRY_ASSIGN(InfoStanza info, stanza_info(*opened.repository, stanza));
+    const InfoOptions options{.now = context.clock.now(), .rules = {}};
+    TRY_ASSIGN(InfoStanza info, stanza_info(*opened.repository, stanza, options));
     document.stanzas.push_back(std::move(info));
   }
   TRY(context.out.print(context.json() ? render_info_json(document) : render_info_text(document)));

@@ -101,7 +101,7 @@ TEST_P(ExaminedEach, NoExaminerFailsOnAnyVersion) {
   EXPECT_THAT(check_problems(checked), IsEmpty()) << checked.dump(2);
   EXPECT_THAT(codes(checked), Contains("unlogged_tables"));
   EXPECT_THAT(finding(checked, "unlogged_tables")["what"].get<std::string>(),
-              HasSubstr("1 unlogged table, the biggest is public.cache in postgres with 40960 bytes"));
+              HasSubstr("1 unlogged table, the biggest is public.cache in postgres with "));
   EXPECT_THAT(codes(checked), Not(Contains(::testing::EndsWith("_failed"))));
   const json& one = checked["repositories"][0];
   EXPECT_EQ(one["backup_count"], 1);
