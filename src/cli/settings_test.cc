@@ -269,10 +269,8 @@ TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
   const std::pair<const char*, const char*> cases[] = {{"repo1-cipher-type=aes-256-cbc", "encryption is not provided"},
                                                        {"repo1-cipher-pass=hunter2", "encryption"},
                                                        {"repo1-host=backup1", "where the repository is mounted"},
-                                                       {"on the machine of the cluster"},
                                                        {"repo1-type=s3", "'s3' is not provided in this version"},
                                                        {"archive-copy=y", "not provided"},
-                                                       {"backup-standby=y", "not provided"},
                                                        {"compress-type=gz", "use compress-type=zst"},
                                                        {"compress-type=bz2", "use compress-type=zst"},
                                                        {"online=n", "not provided"}};
