@@ -69,8 +69,12 @@ CommandFunction command_function(Command command) {
       return cmd_backup;
     case Command::kCheck:
       return cmd_check;
+    case Command::kExpire:
+      return cmd_expire;
     case Command::kHelp:
       return cmd_help;
+    case Command::kHold:
+      return cmd_hold;
     case Command::kInfo:
       return cmd_info;
     case Command::kRepoGet:

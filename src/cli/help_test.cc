@@ -58,7 +58,7 @@ TEST(Help, ExplainsAnOption) {
 TEST(Help, RefusesTopicsThatDoNotExistWithTheNearest) {
   EXPECT_EQ(help_text({"bakup"}).error().to_string(),
             "no help for 'bakup': it is no command\nHINT: did you mean backup?");
-  EXPECT_EQ(help_text({"expire"}).error().code(), Errc::kUnsupported);
+  EXPECT_EQ(help_text({"manifest"}).error().code(), Errc::kUnsupported);
   EXPECT_EQ(help_text({"backup", "procesmax"}).error().to_string(),
             "backup has no option 'procesmax'\nHINT: did you mean process-max?");
   EXPECT_THAT(help_text({"info", "start-fast"}).error().to_string(), HasSubstr("run 'pgark help info'"));

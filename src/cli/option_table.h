@@ -20,7 +20,9 @@ enum class Command : unsigned char {
   kArchivePush,
   kBackup,
   kCheck,
+  kExpire,
   kHelp,
+  kHold,
   kInfo,
   kRepoGet,
   kRepoLs,
@@ -33,7 +35,7 @@ enum class Command : unsigned char {
   kVerify,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 18;
+inline constexpr size_t kCommandCount = 20;
 
 /// A set of commands.
 struct CommandSet {

@@ -1,0 +1,30 @@
+// Retention and expiry as the settings say, and what came of a run as text and JSON.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "catalog/retention.h"
+#include "cli/command.h"
+#include "ops/expire.h"
+#include "repo/repository.h"
+
+namespace pgark {
+
+/// Rules of a repository (repoN-retention-..., retention-timezone).
+/// Errors: kInvalid if the time zone is not known.
+Result<RetentionRules> retention_rules(const Settings& settings, unsigned repo);
+
+/// Expire one repository as the settings say. The caller holds the lock "backup".
+/// Shape:  `set` and `dry_run` as in ExpireOptions.
+Result<ExpireReport> expire_repository(const CommandContext& context, const Repository& repository, unsigned repo,
+                                       const std::string& set, bool dry_run);
+
+/// A run over one repository: docs/reference/json.md.
+nlohmann::ordered_json expire_json(const ExpireReport& report);
+/// The table of backups with their reasons.
+std::string expire_backups_text(const ExpireReport& report);
+/// What was (or would be) removed and freed, what waits, and warnings.
+std::string expire_summary_text(const ExpireReport& report, std::chrono::milliseconds grace, bool dry_run);
+
+}  // namespace pgark
