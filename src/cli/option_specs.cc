@@ -272,8 +272,9 @@ constexpr OptionSpec kOptions[] = {
     {.name = "delta", .type = kBoolean, .commands = kRestore, .value_default = "n",
      .summary = "keep what matches the backup, fetch what differs, remove what does not belong",
      .description = "Compares every block by its hash, never by times. Takes a data directory of the cluster that was "
-                    "backed up, stopped, or one whose restore did not end; with --force also that of another cluster. Into "
-                    "an empty directory everything is restored."},
+                    "backed up, stopped, or one whose restore did not end; with --force also that of another cluster, or "
+                    "one whose pg_wal has files that were never archived. Into an empty directory everything is "
+                    "restored."},
     {.name = "dry-run", .type = kBoolean, .commands = kRestore, .source = OptionSource::kCommandLine,
      .value_default = "n", .summary = "show what would be restored and where recovery would end, and change nothing",
      .description = "Prints the backup, the way through the timelines, the WAL that is read, the exact position where "

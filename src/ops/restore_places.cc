@@ -88,6 +88,27 @@ Result<> check_same_cluster(const RestorePlan& plan, Clock& clock) {
       .with_hint("check --stanza and pg1-path; to overwrite it all the same give --force too");
 }
 
+/// Segments that were never archived hold what was committed last, and nobody else has them. Refused only where they
+/// are the cluster's: a restore that was cut off has had its answer.
+Result<> check_wal_archived(const RestorePlace& place) {
+  const auto names = names_in(place.path + "/pg_wal/archive_status");
+  if (!names) return {};
+  constexpr std::string_view kReady = ".ready";
+  uint64_t count = 0;
+  std::string first;
+  for (const std::string& name : *names) {
+    if (!name.ends_with(kReady)) continue;
+    if (count++ == 0) first = name.substr(0, name.size() - kReady.size());
+  }
+  if (count == 0) return {};
+  return Error(Errc::kInvalid,
+               fmt::format("pg_wal of {} holds {} WAL {} that {} never archived, from {} on, and would "
+                           "be emptied",
+                           place.describe(), count, count == 1 ? "file" : "files", count == 1 ? "was" : "were", first))
+      .with_hint("to lose nothing archive them first: pgark archive-push PATH, oldest first; or copy pg_wal away")
+      .with_hint("if they are not needed, give --force too");
+}
+
 Result<> check_data_directory(const RestorePlan& plan, const RestoreRequest& request, Clock& clock,
                               PlaceChecks& checks) {
   const RestorePlace& place = plan.places.front();
@@ -117,6 +138,7 @@ Result<> check_data_directory(const RestorePlan& plan, const RestoreRequest& req
     return {};
   }
   if (!request.force) TRY(check_same_cluster(plan, clock));
+  if (!request.force && !checks.unfinished) TRY(check_wal_archived(place));
   checks.to_compare.push_back({place.path, ""});
   return {};
 }
