@@ -106,6 +106,9 @@ load_pid=$!
 
 say "A full backup while they do"
 run pgark --stanza=main backup --type=full
+
+say "An incremental: what has changed since, and no chain"
+run pgark --stanza=main backup
 run pgark --stanza=main info
 
 say "The last good moment"
