@@ -4,6 +4,7 @@
 #include "cli/access.h"
 #include "cli/check_render.h"
 #include "cli/command.h"
+#include "cli/retention_settings.h"
 #include "ops/check.h"
 
 namespace pgark {
@@ -48,7 +49,9 @@ Result<CheckOptions> check_options(const Settings& settings) {
                         .verify_age = settings.duration("check-verify-age"),
                         .archive_lag = settings.duration("check-archive-lag")};
   for (const unsigned number : settings.repositories()) {
-    options.places[number].path = settings.text(fmt::format("repo{}-path", number));
+    CheckedPlace& place = options.places[number];
+    place.path = settings.text(fmt::format("repo{}-path", number));
+    TRY_ASSIGN(place.retention, retention_rules(settings, number));
   }
   options.foreign_archive_command = !settings.boolean("archive-mode-check");
   TRY_ASSIGN(options.ignored, ignored_codes(settings));

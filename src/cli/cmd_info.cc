@@ -4,6 +4,7 @@
 #include "cli/access.h"
 #include "cli/command.h"
 #include "cli/info_render.h"
+#include "cli/retention_settings.h"
 #include "ops/info.h"
 
 namespace pgark {
@@ -29,11 +30,14 @@ Result<int> cmd_info(CommandContext& context) {
                                          : render_detail_text(settings.stanza(), detail)));
     return kExitOk;
   }
+  InfoOptions options{.now = context.clock.now(), .rules = {}};
+  if (!settings.stanza().empty()) {  // The configuration has been read for this stanza alone.
+    TRY_ASSIGN(options.rules, retention_rules(settings, repository_number(settings)));
+  }
   InfoDocument document{.repository = opened.store->describe(), .stanzas = {}};
   TRY_ASSIGN(const auto stanzas, wanted_stanzas(*opened.repository, settings.stanza()));
   for (const std::string& stanza : stanzas) {
     TRY(context.cancel.check());
-    const InfoOptions options{.now = context.clock.now(), .rules = {}};
     TRY_ASSIGN(InfoStanza info, stanza_info(*opened.repository, stanza, options));
     document.stanzas.push_back(std::move(info));
   }
