@@ -9,6 +9,7 @@
 #include "store/posix_store.h"
 #include "testing/fake_wal_catalog.h"
 #include "testing/memory_repository.h"
+#include "testing/sample_cluster_record.h"
 #include "testing/wal_records.h"
 
 namespace pgark {
@@ -84,13 +85,7 @@ class RepositoryWalTest : public ::testing::Test {
   Lsn first_commit_;
   FaultStore store_{std::make_unique<MemoryStore>()};
   std::unique_ptr<Repository> repository_;
-  ClusterRecord cluster_{.number = 1,
-                         .system_identifier = WalBuilderOptions{}.system_id,
-                         .pg_major = 15,
-                         .control_version = 1300,
-                         .catalog_version = 202209061,
-                         .wal_segment_bytes = kSegmentBytes,
-                         .created = {}};
+  ClusterRecord cluster_ = testing::sample_cluster_record(WalBuilderOptions{}.system_id, kSegmentBytes);
 };
 
 TEST_F(RepositoryWalTest, ListsSegmentsAndHistories) {

@@ -11,6 +11,7 @@
 #include "repo/stored_file.h"
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
+#include "testing/sample_cluster_record.h"
 #include "testing/scratch.h"
 #include "testing/wal_records.h"
 
@@ -53,13 +54,8 @@ class ArchiveIndex : public ::testing::Test {
   testing::ScratchDir scratch_;
   WalBuilder wal_;
   Lsn last_;
-  ClusterRecord cluster_{.number = 1,
-                         .system_identifier = WalBuilderOptions{}.system_id,
-                         .pg_major = 15,
-                         .control_version = 1300,
-                         .catalog_version = 202209061,
-                         .wal_segment_bytes = WalBuilderOptions{}.segment_bytes,
-                         .created = {}};
+  ClusterRecord cluster_ =
+      testing::sample_cluster_record(WalBuilderOptions{}.system_id, WalBuilderOptions{}.segment_bytes);
 };
 
 TEST_F(ArchiveIndex, IsStoredBehindTheSegmentThatIsPushed) {

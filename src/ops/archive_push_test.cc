@@ -16,6 +16,7 @@
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
 #include "testing/pg_server.h"
+#include "testing/sample_cluster_record.h"
 #include "testing/scratch.h"
 #include "testing/wal_samples.h"
 
@@ -27,13 +28,8 @@ using ::pgark::testing::SampleWal;
 using ::pgark::testing::ScratchDir;
 using ::testing::HasSubstr;
 
-const ClusterRecord kCluster{.number = 1,
-                             .system_identifier = SampleWal{}.system_id,
-                             .pg_major = 15,
-                             .control_version = 1300,
-                             .catalog_version = 202209061,
-                             .wal_segment_bytes = SampleWal{}.segment_bytes,
-                             .created = {}};
+const ClusterRecord kCluster =
+    ::pgark::testing::sample_cluster_record(SampleWal{}.system_id, SampleWal{}.segment_bytes);
 
 constexpr pg::WalSegment kSegment{TimelineId{1}, 5};
 const std::string kName = "000000010000000000000005";

@@ -18,6 +18,7 @@
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
+#include "testing/sample_cluster_record.h"
 #include "testing/scratch.h"
 #include "testing/wal_samples.h"
 
@@ -34,15 +35,7 @@ class PushScene {
     for (size_t i = 0; i < repository_count; ++i) add_repository();
   }
 
-  static ClusterRecord cluster() {
-    return {.number = 1,
-            .system_identifier = SampleWal{}.system_id,
-            .pg_major = 15,
-            .control_version = 1300,
-            .catalog_version = 202209061,
-            .wal_segment_bytes = SampleWal{}.segment_bytes,
-            .created = {}};
-  }
+  static ClusterRecord cluster() { return sample_cluster_record(SampleWal{}.system_id, SampleWal{}.segment_bytes); }
   static std::string segment_name(uint64_t number, uint32_t timeline = 1) {
     return pg::segment_name({TimelineId{timeline}, number}, SampleWal{}.segment_bytes);
   }
