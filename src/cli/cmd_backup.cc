@@ -10,6 +10,7 @@
 #include "cli/backup_json.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/retention_settings.h"
 #include "core/local_lock.h"
 #include "core/log.h"
 #include "ops/backup.h"
@@ -219,6 +220,26 @@ std::string report_text(const BackupReport& report) {
   return text + bad_pages_text(report);
 }
 
+/// Of expiring after the backup: null if it was not asked for.
+ordered_json after_json(const ExpireAfterBackup& expired) {
+  if (expired.report) return expire_json(*expired.report);
+  if (!expired.error) return nullptr;
+  return {{"error",
+           {{"code", errc_name(expired.error->code())},
+            {"message", expired.error->message()},
+            {"hints", expired.error->hints()}}}};
+}
+
+std::string after_text(const ExpireAfterBackup& expired, std::chrono::milliseconds grace) {
+  if (!expired.report) return "";
+  std::string text = "  expire:\n";
+  for (const ExpiredBackup& backup : expired.report->backups)
+    if (backup.outcome != ExpiredBackup::Outcome::kKept)
+      text += fmt::format("    {} {}: {}\n", expire_outcome_name(backup.outcome), backup.decision.label,
+                          backup.decision.reasons.front().text);
+  return text + expire_summary_text(*expired.report, grace, false);
+}
+
 }  // namespace
 
 Result<int> cmd_backup(CommandContext& context) {
@@ -237,14 +258,19 @@ Result<int> cmd_backup(CommandContext& context) {
     return run_backup(*opened.repository, *nodes.session, request, context.clock, context.cancel, progress);
   }();
   if (!report) return std::move(report).error().with_context("back up " + settings.stanza());
+  const ExpireAfterBackup expired = expire_after_backup(context, *opened.repository, repository_number(settings));
   if (context.json()) {
+    ordered_json document = report_json(*report, settings.stanza());
+    document["expire"] = after_json(expired);
     // Paths may hold any bytes.
-    TRY(context.out.print(
-        report_json(*report, settings.stanza()).dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"));
+    TRY(context.out.print(document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"));
   } else {
-    TRY(context.out.print(report_text(*report)));
+    TRY(context.out.print(report_text(*report) + after_text(expired, settings.duration("expire-grace"))));
   }
-  return kExitOk;
+  if (!expired.error) return kExitOk;
+  // The result is told already, and a document in JSON stands alone: the failure is told by log and exit code.
+  log_error("{}", expired.error->to_string());
+  return exit_code_of("backup", expired.error->code(), 0);
 }
 
 }  // namespace pgark

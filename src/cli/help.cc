@@ -172,7 +172,7 @@ const std::vector<CommandGroup>& command_groups() {
   static const std::vector<CommandGroup> groups = {
       {"Back up and restore",
        {Command::kBackup, Command::kRestore, Command::kInfo, Command::kTimeline, Command::kAnnotate}},
-      {"Keep and remove backups", {Command::kExpire, Command::kHold}},
+      {"Keep, check and remove backups", {Command::kVerify, Command::kHold, Command::kExpire}},
       {"Archive WAL", {Command::kArchivePush, Command::kArchiveGet, Command::kArchiveHeal}},
       {"Set up", {Command::kStanzaCreate, Command::kCheck, Command::kStart, Command::kStop, Command::kStanzaDelete}},
       {"Look into the repository", {Command::kRepoLs, Command::kRepoGet}},

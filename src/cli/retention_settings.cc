@@ -105,6 +105,19 @@ Result<ExpireReport> expire_repository(const CommandContext& context, const Repo
   return run_expire(repository, context.clock, context.cancel, options);
 }
 
+ExpireAfterBackup expire_after_backup(const CommandContext& context, const Repository& repository, unsigned repo) {
+  ExpireAfterBackup after;
+  if (!context.settings.boolean("expire-auto")) return after;
+  const auto rules = retention_rules(context.settings, repo);
+  if (rules && !rules->any() && !rules->archive) return after;
+  auto report = rules ? expire_repository(context, repository, repo, "", false) : Result<ExpireReport>(rules.error());
+  if (report)
+    after.report = std::move(*report);
+  else
+    after.error = std::move(report).error().with_context("expire after the backup, which is complete");
+  return after;
+}
+
 ordered_json expire_json(const ExpireReport& report) {
   ordered_json backups = ordered_json::array();
   for (const ExpiredBackup& backup : report.backups) backups.push_back(backup_json(backup));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "catalog/retention.h"
@@ -19,6 +20,14 @@ Result<RetentionRules> retention_rules(const Settings& settings, unsigned repo);
 /// Shape:  `set` and `dry_run` as in ExpireOptions.
 Result<ExpireReport> expire_repository(const CommandContext& context, const Repository& repository, unsigned repo,
                                        const std::string& set, bool dry_run);
+
+/// What became of expiring after a backup; neither if the settings do not ask for it.
+struct ExpireAfterBackup {
+  std::optional<ExpireReport> report;
+  std::optional<Error> error;
+};
+/// Expire the repository of a backup that has just been made, if expire-auto is on and a rule is set for it.
+ExpireAfterBackup expire_after_backup(const CommandContext& context, const Repository& repository, unsigned repo);
 
 /// A run over one repository: docs/reference/json.md.
 nlohmann::ordered_json expire_json(const ExpireReport& report);
