@@ -1,8 +1,6 @@
 // `pgark archive-get %f %p`: the restore_command of a server in recovery. With archive-async, what it asks for next is
 // fetched ahead of it by a process in the background, and this one only moves it into place.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +11,7 @@
 
 #include "cli/access.h"
 #include "cli/command.h"
+#include "core/detached.h"
 #include "core/file.h"
 #include "core/local_lock.h"
 #include "core/log.h"
@@ -98,43 +97,11 @@ Result<bool> take_from_spool(const CommandContext& context, const Ahead& ahead, 
   }
 }
 
-/// The words this process was started with.
-Result<std::vector<std::string>> own_command_line() {
-  TRY_ASSIGN(const std::string raw, read_file("/proc/self/cmdline", 1u << 20));
-  std::vector<std::string> words;
-  for (size_t at = 0; at < raw.size();) {
-    const size_t end = std::min(raw.find('\0', at), raw.size());
-    words.push_back(raw.substr(at, end - at));
-    at = end + 1;
-  }
-  return words;
-}
-
 /// Start this program once more, with the same arguments and --prefetch, on its own.
 Result<> start_prefetcher(const std::string& program) {
   TRY_ASSIGN(std::vector<std::string> words, own_command_line());
   words.emplace_back("--prefetch");
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&files);
-  posix_spawnattr_init(&attributes);
-  // Nothing of the server's stays open in it: the end of its log's pipe would never come.
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-  pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, program.c_str(), &files, &attributes, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&files);
-  posix_spawnattr_destroy(&attributes);
-  if (failed != 0) return errno_error(failed, "start '" + program + "'");
-  log_debug("started prefetcher {}", pid);
-  return {};
+  return start_detached(program, std::move(words));
 }
 
 /// Now that a segment was delivered: clear the spool of what is behind it, and see to it that it is filled.

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/stop_files.h"
 #include "codec/hash.h"
+#include "core/detached.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/version.h"
@@ -124,18 +125,6 @@ std::function<bool()> watch_settings(const Settings& settings) {
   };
 }
 
-/// Words this process was started with.
-Result<std::vector<std::string>> own_words() {
-  TRY_ASSIGN(const std::string raw, read_file("/proc/self/cmdline"));
-  std::vector<std::string> words;
-  for (size_t at = 0; at < raw.size();) {
-    const size_t end = std::min(raw.find('\0', at), raw.size());
-    words.push_back(raw.substr(at, end - at));
-    at = end + 1;
-  }
-  return words;
-}
-
 PushWorkerOptions worker_options(const CommandContext& context, const Source& source) {
   const Settings& settings = context.settings;
   PushWorkerOptions options;
@@ -182,7 +171,7 @@ Result<int> push_through_worker(const CommandContext& context, const Source& sou
   options.timeout = settings.duration("archive-timeout");
   options.errc_of = errc_of_push;
   options.start_worker = [&](std::chrono::milliseconds bound) -> Result<> {
-    TRY_ASSIGN(std::vector<std::string> words, own_words());
+    TRY_ASSIGN(std::vector<std::string> words, own_command_line());
     return spawn_push_worker(context.program, std::move(words), bound, errc_of_push);
   };
   TRY_ASSIGN(const PushAnswer answer, ask_push_worker(options, context.clock, context.cancel));

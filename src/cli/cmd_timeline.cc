@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -26,19 +25,14 @@ Result<std::optional<Timestamp>> time_option(const Settings& settings, const std
 }
 
 /// The history of the timeline asked for; of the newest one that has WAL or a history file if none is.
-Result<pg::TimelineHistory> choose_history(const RepositoryWal& wal, const std::string& wish) {
+Result<pg::TimelineHistory> choose_history(const RepositoryWal& wal, const std::string& text) {
+  TRY_ASSIGN_CTX(const TimelineWish wish, parse_timeline_wish(text), "--target-timeline");
+  if (wish.kind == TimelineWish::Kind::kCurrent)
+    return Error(Errc::kInvalid, "--target-timeline: 'current' needs a backup to be of").with_hint("give a number");
   TimelineId timeline{1};
   for (const TimelineId id : wal.timelines()) timeline = std::max(timeline, id);
   for (const pg::TimelineHistory& history : wal.histories()) timeline = std::max(timeline, history.timeline());
-  if (!wish.empty() && wish != "latest") {
-    const bool hexadecimal = wish.starts_with("0x") || wish.starts_with("0X");
-    const std::string digits = hexadecimal ? wish.substr(2) : wish;
-    const char* end = digits.data() + digits.size();
-    const auto parsed = std::from_chars(digits.data(), end, timeline.value, hexadecimal ? 16 : 10);
-    if (parsed.ec != std::errc{} || parsed.ptr != end || timeline.value == 0)
-      return Error(Errc::kInvalid, fmt::format("--target-timeline: '{}' is not a timeline", wish))
-          .with_hint("give a number, hexadecimal after 0x, or latest");
-  }
+  if (wish.kind == TimelineWish::Kind::kNumber) timeline = wish.number;
   for (const pg::TimelineHistory& history : wal.histories())
     if (history.timeline() == timeline) return history;
   return pg::TimelineHistory(timeline);

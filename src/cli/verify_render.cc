@@ -73,7 +73,7 @@ ordered_json list_json(const std::vector<T>& items, Encode encode) {
   return list;
 }
 
-ordered_json bad_json(const BadPages& bad) {
+ordered_json bad_json(const VerifiedBadPages& bad) {
   return {{"backup", bad.label}, {"path", bad.path}, {"blocks", bad.blocks}, {"block_count", bad.count}};
 }
 
@@ -144,6 +144,14 @@ std::string damage_text(const VerifyDamage& damage) {
   return text;
 }
 
+/// As info prints it: in UTC, with local time beside it where that differs.
+std::string moment(const std::optional<Timestamp>& time) {
+  if (!time) return "an unknown time";
+  const std::string utc = format_utc(*time);
+  const std::string local = format_timestamp_local(std::chrono::floor<std::chrono::seconds>(*time));
+  return local == utc ? utc : fmt::format("{} ({})", utc, local);
+}
+
 std::string backup_text(const DamagedBackup& backup) {
   std::string text = fmt::format("    BACKUP {} CANNOT BE RESTORED WHOLE\n", backup.label);
   if (backup.manifest) text += "        its manifest is damaged: nothing of it can be restored\n";
@@ -153,15 +161,11 @@ std::string backup_text(const DamagedBackup& backup) {
   }
   text += more_text("        ", backup.file_count, std::min(backup.files.size(), kShownMax));
   for (const BackupCopy& copy : backup.copies) {
-    text += fmt::format("        repo{} has this backup{}\n", copy.repo,
-                        copy.verified ? ", verified whole at " + format_timestamp_both(*copy.verified)
-                                      : ", which was not verified there");
+    text +=
+        fmt::format("        repo{} has this backup{}\n", copy.repo,
+                    copy.verified ? ", verified whole at " + moment(copy.verified) : ", which was not verified there");
   }
   return text;
-}
-
-std::string moment(const std::optional<Timestamp>& time) {
-  return time ? format_timestamp_both(*time) : "an unknown time";
 }
 
 std::string lost_text(const LostRange& lost) {
@@ -173,7 +177,7 @@ std::string lost_text(const LostRange& lost) {
                      moment(lost.from), to_string(lost.from_lsn), moment(lost.to), to_string(lost.to_lsn));
 }
 
-std::string bad_text(const BadPages& bad) {
+std::string bad_text(const VerifiedBadPages& bad) {
   std::string blocks;
   for (size_t i = 0; i < bad.blocks.size() && i < kShownMax; ++i) {
     blocks += fmt::format("{}{}", i == 0 ? "" : ", ", bad.blocks[i]);
@@ -201,13 +205,13 @@ std::string result_text(const VerifyReport& report) {
 std::string repository_text(const VerifyDocument::Repository& one) {
   const VerifyReport& report = one.report;
   std::string text = fmt::format("{}: {}\n", one.location, result_text(report));
-  text +=
-      fmt::format("    {} backups, {} of {} packs, {} extents, {} of {} WAL segments, {} records; {} read{}\n",
-                  report.labels.size(), report.pack_count, report.pack_total, report.extent_count, report.segment_count,
-                  report.segment_total, report.record_count, format_size(report.run_read_bytes),
-                  report.resumed ? fmt::format(", {} since the round began at {}", format_size(report.read_bytes),
-                                               format_timestamp_both(report.started))
-                                 : std::string());
+  text += fmt::format(
+      "    {} backups, {} of {} packs, {} extents, {} of {} WAL segments, {} records; {} read{}\n",
+      report.labels.size(), report.pack_count, report.pack_total, report.extent_count, report.segment_count,
+      report.segment_total, report.record_count, format_size(report.run_read_bytes),
+      report.resumed
+          ? fmt::format(", {} since the round began at {}", format_size(report.read_bytes), moment(report.started))
+          : std::string());
   if (report.share < 1) {
     text +=
         fmt::format("    a random sample: {:g}% of extents and segments, seed {}\n", report.share * 100, report.seed);

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "core/detached.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "ops/push_socket.h"
@@ -24,7 +25,6 @@ namespace {
 using std::chrono::milliseconds;
 using Steady = std::chrono::steady_clock::time_point;
 
-constexpr int kReportDescriptor = 3;
 constexpr size_t kAnswerBytesMax = 1u << 20;
 /// The worker knows better what lags than a client that stops waiting: let it speak first.
 constexpr milliseconds kGrace{5000};
@@ -68,23 +68,6 @@ Result<PushAnswer> decode_answer(const std::string& answer, const PushClientOpti
   if (answer == "ok\n") return PushAnswer::kStored;
   if (answer == "ok dropped\n") return PushAnswer::kDropped;
   return decode_push_error(answer, options.errc_of);
-}
-
-/// In the child, between fork and exec: only what is safe there.
-[[noreturn]] void become_worker(const char* program, char* const* argv, int report) {
-  ::setsid();
-  const int null = ::open("/dev/null", O_RDWR);
-  if (null < 0 || ::dup2(report, kReportDescriptor) < 0) ::_exit(127);
-  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    if (::dup2(null, stream) < 0) ::_exit(127);
-  // What the server left open to us, its log pipe above all, would be held for as long as the worker lives.
-  ::close_range(kReportDescriptor + 1, ~0u, 0);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(signal, SIG_DFL);
-  ::execv(program, argv);
-  ::_exit(127);
 }
 
 }  // namespace
@@ -158,17 +141,11 @@ Result<> spawn_push_worker(const std::string& program, std::vector<std::string> 
                            const std::function<Errc(int)>& errc_of) {
   // Right behind the program's name: behind a "--" it would be an argument.
   argv.insert(argv.begin() + (argv.empty() ? 0 : 1), fmt::format("--worker={}", kReportDescriptor));
-  std::vector<char*> words;
-  words.reserve(argv.size() + 1);
-  for (std::string& word : argv) words.push_back(word.data());
-  words.push_back(nullptr);
   std::array<int, 2> pipe{};
   if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return errno_error(errno, "make a pipe");
   const File reader = File::adopt(pipe[0], "pipe");
   File writer = File::adopt(pipe[1], "pipe");
-  const pid_t child = ::fork();
-  if (child < 0) return errno_error(errno, "start the background worker");
-  if (child == 0) become_worker(program.c_str(), words.data(), writer.fd());
+  TRY_CTX(start_detached(program, std::move(argv), writer.fd()), "start the background worker");
   TRY(writer.close());
   TRY_ASSIGN_CTX(const std::string report,
                  read_to_end(reader.fd(), system_clock(), system_clock().steady() + bound, nullptr),

@@ -109,7 +109,7 @@ struct ManifestRead {
   Mutex mu;
   DamagedFiles files GUARDED_BY(mu);
   std::set<PackName> hit_packs GUARDED_BY(mu);
-  std::map<std::string, BadPages> bad_pages GUARDED_BY(mu);
+  std::map<std::string, VerifiedBadPages> bad_pages GUARDED_BY(mu);
   uint64_t bad_page_count GUARDED_BY(mu) = 0;
   std::string damage GUARDED_BY(mu);  // Of the manifest itself.
 };
@@ -169,6 +169,7 @@ class Round {
           if (found != state.segments.end()) found->second.remove(segment->number);
         }
         state.damage_count -= damage.count;
+        --state.segment_count;
         return true;
       });
     });
@@ -319,7 +320,7 @@ class Round {
       TRY_ASSIGN(SegmentCheck check, look_at_segment(cluster, segment, number == some.last));
       if (check.index) TRY(join(some.cluster, segment, before, check));
       before = check.usable ? std::move(check.index) : std::nullopt;
-      note_segment(timeline, segment, name, check);
+      note_segment(timeline, segment, name, check, cluster.wal_segment_bytes);
     }
     return {};
   }
@@ -361,10 +362,11 @@ class Round {
   }
 
   void note_segment(const std::string& timeline, const pg::WalSegment& segment, const std::string& name,
-                    const SegmentCheck& check) {
-    progress_.bytes_done += check.read_bytes;
+                    const SegmentCheck& check, uint32_t segment_bytes) {
+    progress_.bytes_done += segment_bytes;
     ledger_.update([&](VerifyState& state) {
       state.segments[timeline].add(segment.number);
+      ++state.segment_count;
       state.read_bytes += check.read_bytes;
       if (check.damage.empty() || check.vanished) return;
       VerifyDamage damage;
@@ -475,7 +477,7 @@ class Round {
     if (file.bad_blocks.empty()) return;
     read.bad_page_count += file.bad_blocks.size();
     if (read.bad_pages.size() >= kBadFilesMax && !read.bad_pages.contains(file.path)) return;
-    BadPages& bad = read.bad_pages[file.path];
+    VerifiedBadPages& bad = read.bad_pages[file.path];
     bad.label = read.label;
     bad.path = file.path;
     bad.count += file.bad_blocks.size();
@@ -618,10 +620,7 @@ class Round {
     report.read_bytes = state.read_bytes;
     report.run_read_bytes = state.read_bytes - read_before_;
     for (const PlannedPack& pack : plan_.packs) report.pack_count += pack_done(pack.name) ? 1u : 0u;
-    for (const PlannedSegments& some : plan_.segments) {
-      const std::string timeline = timeline_key(plan_.clusters[some.cluster], some.timeline);
-      for (const uint64_t number : some.numbers) report.segment_count += segment_done(timeline, number) ? 1u : 0u;
-    }
+    report.segment_count = state.segment_count;
     report.damages = state.damages;
     report.damage_count = state.damage_count;
     forget_broken_joins(report);
@@ -638,7 +637,7 @@ class Round {
       const auto found = state.manifests.find(label);
       if (found == state.manifests.end()) continue;
       report.bad_page_count += found->second.bad_page_count;
-      for (const BadPages& bad : found->second.bad_pages)
+      for (const VerifiedBadPages& bad : found->second.bad_pages)
         if (report.bad_pages.size() < kBadFilesMax) report.bad_pages.push_back(bad);
     }
   }

@@ -77,12 +77,12 @@ struct DamagedBackup {
 };
 
 /// Pages whose checksum failed when they were backed up: damage of the cluster, not of the repository.
-struct BadPages {
+struct VerifiedBadPages {
   std::string label;
   std::string path;
   std::vector<uint32_t> blocks;  // The first kBadBlocksMax.
   uint64_t count = 0;
-  bool operator==(const BadPages&) const = default;
+  bool operator==(const VerifiedBadPages&) const = default;
 };
 inline constexpr size_t kBadBlocksMax = 1000;
 inline constexpr size_t kBadFilesMax = 1000;  // Kept; more are counted.
@@ -112,7 +112,7 @@ struct VerifyReport {
   uint64_t damage_count = 0;
   std::vector<DamagedBackup> backups;
   std::vector<LostRange> lost;
-  std::vector<BadPages> bad_pages;
+  std::vector<VerifiedBadPages> bad_pages;
   uint64_t bad_page_count = 0;
   std::vector<std::string> next_steps;
   std::vector<std::string> warnings;

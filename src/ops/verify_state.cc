@@ -68,7 +68,7 @@ DamagedFile file_of(const json& value) {
   return file;
 }
 
-json bad_json(const BadPages& bad) {
+json bad_json(const VerifiedBadPages& bad) {
   return {{"path", bytes_json(bad.path)}, {"blocks", bad.blocks}, {"count", bad.count}};
 }
 
@@ -153,6 +153,7 @@ VerifyState state_of(const json& value) {
   for (const json& one : value.at("damages")) state.damages.push_back(damage_of(one));
   state.damage_count = value.at("damage_count");
   state.extent_count = value.at("extent_count");
+  state.segment_count = value.at("segment_count");
   state.read_bytes = value.at("read_bytes");
   return state;
 }
@@ -252,6 +253,7 @@ std::string encode_verify_state(const VerifyState& state) {
                       {"damages", list_json(state.damages, damage_json)},
                       {"damage_count", state.damage_count},
                       {"extent_count", state.extent_count},
+                      {"segment_count", state.segment_count},
                       {"read_bytes", state.read_bytes}};
   return document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }

@@ -42,7 +42,7 @@ struct ManifestResult {
   std::vector<PackName> packs;  // Damaged ones that hit the backup, the first kHitPacksMax.
   std::vector<DamagedFile> files;
   uint64_t file_count = 0;
-  std::vector<BadPages> bad_pages;
+  std::vector<VerifiedBadPages> bad_pages;
   uint64_t bad_page_count = 0;
   bool operator==(const ManifestResult&) const = default;
 };
@@ -65,6 +65,7 @@ struct VerifyState {
   std::vector<VerifyDamage> damages;
   uint64_t damage_count = 0;
   uint64_t extent_count = 0;
+  uint64_t segment_count = 0;  // Read, and not left out.
   uint64_t read_bytes = 0;
   bool operator==(const VerifyState&) const = default;
 

@@ -235,7 +235,7 @@ TEST_F(Verify, FindsNothingInAWholeRepositoryAndRecordsIt) {
   // Damage of the cluster is told, and is none of the repository.
   EXPECT_EQ(report.bad_page_count, 2u);
   ASSERT_THAT(report.bad_pages, SizeIs(1));
-  EXPECT_EQ(report.bad_pages[0], (BadPages{kIncr, "base/1/101", {5, 9}, 2}));
+  EXPECT_EQ(report.bad_pages[0], (VerifiedBadPages{kIncr, "base/1/101", {5, 9}, 2}));
 
   ASSERT_OK_AND_ASSIGN(const auto records, list_verify_records(*scene_.repository, "main"));
   ASSERT_THAT(records, SizeIs(1));
