@@ -18,6 +18,7 @@
 #include "catalog/coverage.h"
 #include "catalog/forecast.h"
 #include "catalog/retention.h"
+#include "catalog/wal_archive.h"
 #include "core/cancel.h"
 #include "core/clock.h"
 #include "core/result.h"
@@ -99,6 +100,7 @@ struct CheckedRepository {
   std::optional<std::chrono::milliseconds> archived_after;  // The segment of the proof, from its end.
   /// How far the clock of the store is ahead of this host's, by the time it gave the probe's object.
   std::optional<std::chrono::microseconds> store_ahead;
+  std::optional<RepositoryWal> wal;
   std::optional<WalCoverage> coverage;
   std::optional<std::vector<ListedBackup>> backups;
   std::optional<WalRate> wal_rate;

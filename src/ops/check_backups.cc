@@ -100,7 +100,7 @@ Result<std::vector<Drill>> read_drills(const CheckState& state, const CheckedRep
 
 Result<> examine_drills_of(CheckState& state, const CheckedRepository& one) {
   const std::string how = fmt::format("restore to a scratch directory and start a server there: '{}'",
-                                      pgark(state, "restore --pg1-path=DIRECTORY"));
+                                      pgark(state, "restore --pg1-path=DIRECTORY --archive-mode=off"));
   TRY_ASSIGN(const std::vector<Drill> drills, read_drills(state, one));
   if (drills.empty()) {
     state.add({.severity = Severity::kInfo,

@@ -91,12 +91,6 @@ void examine_elsewhere(CheckState& state) {
                                  state.options.places.rbegin()->first + 1)});
 }
 
-Result<> measure_wal(CheckState& state, CheckedRepository& one) {
-  TRY_ASSIGN(const RepositoryWal wal, RepositoryWal::open(*one.repository, state.options.stanza, *one.cluster));
-  TRY_ASSIGN(one.wal_rate, measure_wal_rate(*one.repository, state.options.stanza, wal, state.clock.now()));
-  return {};
-}
-
 Result<> examine_room(CheckState& state, CheckedRepository& one, const std::optional<RetentionRules>& known) {
   if (!one.place || !one.backups) return {};
   const RetentionRules rules = known.value_or(RetentionRules{});
@@ -162,10 +156,14 @@ Result<> examine_places(CheckState& state) {
 
 Result<> examine_wal_rate(CheckState& state) {
   for (CheckedRepository& one : state.repositories) {
-    if (!one.cluster || !one.coverage) continue;
-    auto measured = measure_wal(state, one);
-    if (!measured && measured.error().code() == Errc::kCancelled) return measured;
-    if (!measured) state.add_error("wal_rate_failed", measured.error(), "", one.number);
+    TRY(state.cancel.check());
+    if (!one.wal) continue;
+    auto rate = measure_wal_rate(*one.repository, state.options.stanza, *one.wal, state.clock.now());
+    if (rate) {
+      one.wal_rate = *rate;
+    } else {
+      state.add_error("wal_rate_failed", rate.error(), "", one.number);
+    }
   }
   return {};
 }

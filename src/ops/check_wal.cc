@@ -146,14 +146,14 @@ Result<> survey(CheckState& state, CheckedRepository& one) {
     if (!backup.error) continue;
     state.add_error("backup_unreadable", *backup.error, "it cannot be restored", one.number);
   }
-  TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(*one.repository, state.options.stanza, *one.cluster));
+  TRY_ASSIGN(one.wal, RepositoryWal::open(*one.repository, state.options.stanza, *one.cluster));
   WalSurveyOptions options;
   if (state.server) {
     options.current = state.server->timeline;
   } else if (state.files) {
     options.current = state.files->control.timeline;
   }
-  TRY_ASSIGN(WalCoverage coverage, survey_wal(*one.repository, state.options.stanza, wal, *one.backups, options));
+  TRY_ASSIGN(WalCoverage coverage, survey_wal(*one.repository, state.options.stanza, *one.wal, *one.backups, options));
   // A timeline of which nothing has arrived yet.
   if (!coverage.current_timeline() && !coverage.timelines.empty()) {
     coverage.current = coverage.timelines.back().timeline;

@@ -18,7 +18,10 @@ std::string size_text(uint64_t bytes) {
     value /= 1024;
     ++unit;
   }
-  return unit == 0 ? fmt::format("{}B", bytes) : fmt::format("{:.1f}{}", value, kUnits[unit]);
+  if (unit == 0) return fmt::format("{}B", bytes);
+  std::string text = fmt::format("{:.1f}", value);
+  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  return text.append(kUnits[unit]);
 }
 
 RecoveryPointEstimate recovery_point(const BackupMeta* newest, const std::optional<WalRate>& wal_rate, Timestamp now) {

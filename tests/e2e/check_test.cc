@@ -138,7 +138,8 @@ TEST_F(Examined, MistakesAreToldWithTheirCodes) {
   const json checked = check(1);
   EXPECT_THAT(check_problems(checked),
               IsSupersetOf({"error archive_command_hides_failure", "warning fsync_off", "warning full_page_writes_off",
-                            "warning checksums_off", "warning repository_on_data_filesystem", "warning no_backup"}))
+                            "warning checksums_off", "warning retention_none", "warning repository_on_data_filesystem",
+                            "warning no_backup"}))
       << checked.dump(2);
   EXPECT_FALSE(checked["repositories"][0]["archived_after_ms"].is_null()) << "archiving was tried all the same";
 
@@ -191,6 +192,33 @@ TEST_F(Examined, NagiosIsToldWhenTheCheckCannotRun) {
   EXPECT_THAT(unknown.out, HasSubstr("'fsync_of' is no code of a finding"));
   const ProcessResult error = nagios({"--check-ignore=fsync_off,wal_gap,archive_mode_off"});
   EXPECT_THAT(error.out, HasSubstr("archive_mode_off is an error, and only warnings can be ignored"));
+}
+
+TEST_F(Examined, InfoTellsAgesRatesAndWhatRetentionDecides) {
+  PGARK_REQUIRE_PG(install, 15);
+  create(install, {.config = {"archive_timeout = 60"}, .initdb_args = {}});
+  ASSERT_OK(cli_->set("global", "repo1-retention-full", "2"));
+  ASSERT_OK(cli_->set("global", "expire-auto", "n"));
+  for (int i = 0; i < 3; ++i) ASSERT_OK(cli_->run_ok({"backup", "--type=full", "--start-fast"}));
+  ASSERT_OK_AND_ASSIGN(const json info, cli_->run_json({"info"}));
+  const json& stanza = info["stanzas"][0];
+  const json& backups = stanza["backups"];
+  ASSERT_EQ(backups.size(), 3u) << info.dump(2);
+  EXPECT_EQ(stanza["newest_backup"]["label"], backups[2]["label"]);
+  EXPECT_LT(stanza["newest_backup"]["age_ms"], 600'000);
+  EXPECT_GE(stanza["wal_rate"]["window_segment_count"], 3);
+  EXPECT_LT(stanza["rpo"]["at_most_ms"], 600'000);
+  EXPECT_THAT(stanza["rpo"]["how"].get<std::string>(), HasSubstr("archive_timeout was 1min"));
+  EXPECT_EQ(stanza["rto"]["label"], backups[2]["label"]);
+  EXPECT_GT(stanza["rto"]["total_ms"], 0);
+  EXPECT_EQ(stanza["retention"]["full"], 2);
+  EXPECT_EQ(backups[0]["retention"]["keep"], false);
+  EXPECT_EQ(backups[2]["retention"]["keep"], true);
+  EXPECT_EQ(backups[2]["retention"]["reasons"][0]["rule"], "retention-full");
+  ASSERT_OK_AND_ASSIGN(const std::string text, cli_->run_ok({"info"}));
+  EXPECT_THAT(text, HasSubstr("retention: full=2 keeps 2 of 3 backups"));
+  EXPECT_THAT(text, HasSubstr("retention: EXPIRES: "));
+  EXPECT_THAT(text, HasSubstr("RTO (estimated): about "));
 }
 
 TEST_F(Examined, ExtensionsAndTablespacesAreTold) {
