@@ -1,12 +1,15 @@
 // Incrementals one after another: under load, on every version, and of relations of more than one file.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "incremental_scene.h"
 
 namespace pgark::testing {
@@ -115,6 +118,70 @@ TEST_P(IncrementalOn, HoldsTheSameBytesAsAFullBackup) {
   ASSERT_OK(scene.scene->ledger->commit_rows(20));
   ASSERT_OK(server.archive_all());
   ASSERT_OK(scene.scene->restore_and_verify("restored", LedgerTarget::latest(), {"--set=" + text_of(made, "label")}));
+}
+
+/// Let the first file of a relation be full, with pages of zeros behind the rows: a sparse file is soon made.
+Result<> fill_first_file(const std::string& path) {
+  TRY_ASSIGN(const File file, File::open(path, O_RDWR));
+  return file.truncate(uint64_t{1} << 30);
+}
+
+TEST(IncrementalChain, FollowsARelationIntoItsNextFileAndBack) {
+  PGARK_REQUIRE_SLOW();
+  PGARK_REQUIRE_PG(install, 15);
+  ASSERT_OK_AND_ASSIGN(IncrementalScene scene, IncrementalScene::create(install));
+  PgServer& server = scene.server();
+  ASSERT_OK(server.exec("CREATE TABLE large AS SELECT n, repeat('a', 200) AS t FROM generate_series(1, 1000) n"));
+  ASSERT_OK_AND_ASSIGN(const PgRows path, server.query("SELECT pg_relation_filepath('large')"));
+  const std::string file = server.data_dir() + "/" + path.text();
+  ASSERT_OK(server.exec("CHECKPOINT"));
+  ASSERT_OK(server.stop());
+  ASSERT_OK(fill_first_file(file));
+  ASSERT_OK(server.start());
+  ASSERT_OK_AND_ASSIGN(json prior, scene.back_up("full"));
+  const auto check = [&](const char* what) {
+    SCOPED_TRACE(what);
+    ASSERT_OK(server.exec("CHECKPOINT"));
+    ASSERT_OK_AND_ASSIGN(const json made, scene.back_up("incr"));
+    ASSERT_OK_AND_ASSIGN(const json whole, scene.back_up("full"));
+    expect_incremental(made, prior);
+    EXPECT_LT(made["read_bytes"].get<uint64_t>(), uint64_t{100} << 20);
+    scene.expect_same_bytes(made, whole);
+    prior = whole;
+  };
+  const auto pages_behind = [&] {
+    const auto rows = server.query("SELECT pg_relation_size('large') / 8192 - 131072");
+    return rows ? rows->integer() : -1;
+  };
+
+  ASSERT_OK(server.exec("INSERT INTO large SELECT n, repeat('b', 200) FROM generate_series(2000, 47000) n"));
+  ASSERT_GT(pages_behind(), 1000);  // VACUUM does not cut less.
+  check("grown into the next file");
+
+  // What lies in the second file goes; the last page of the first one keeps its rows.
+  ASSERT_OK(server.exec("DELETE FROM large WHERE ctid >= '(131072,0)'"));
+  ASSERT_OK(server.exec("VACUUM (TRUNCATE) large"));
+  ASSERT_EQ(pages_behind(), 0);
+  check("cut to the first file");
+
+  // Without its map of free space it grows at its end, where it has room elsewhere.
+  const auto forget_free_space = [&] {
+    ASSERT_OK(server.stop());
+    ASSERT_TRUE(std::filesystem::remove(file + "_fsm"));
+    ASSERT_OK(server.start());
+  };
+  forget_free_space();
+  ASSERT_OK(server.exec("INSERT INTO large SELECT n, repeat('c', 200) FROM generate_series(50000, 95000) n"));
+  ASSERT_GT(pages_behind(), 1020);
+  check("grown into it again");
+
+  ASSERT_OK(server.exec("DELETE FROM large WHERE ctid >= '(131082,0)'"));
+  ASSERT_OK(server.exec("VACUUM (TRUNCATE) large"));
+  ASSERT_LT(pages_behind(), 20);
+  forget_free_space();
+  ASSERT_OK(server.exec("INSERT INTO large SELECT n, repeat('d', 200) FROM generate_series(100000, 102000) n"));
+  ASSERT_GT(pages_behind(), 50);
+  check("cut within the second file, and grown again");
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ struct IncrementalScene {
   void expect_same_bytes(const std::string& one, const std::string& other, const nlohmann::json& earlier,
                          bool of_another_node = false) {
     ASSERT_OK_AND_ASSIGN(const Lsn begun, parse_lsn(text_of(earlier, "start_lsn")));
-    ASSERT_OK_AND_ASSIGN(const ByteComparison compared, compare_restored(one, other, begun, of_another_node));
+    ASSERT_OK_AND_ASSIGN(const ByteComparison compared, RestoredFiles(one, other, begun, of_another_node).compare());
     std::string shown;
     for (size_t i = 0; i < std::min<size_t>(20, compared.differences.size()); ++i)
       shown += "\n  " + compared.differences[i];

@@ -1,11 +1,13 @@
 // "Same bytes": two restored directories, not started, compared block by block.
 #pragma once
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,16 +21,13 @@ namespace pgark::testing {
 
 inline constexpr size_t kPageBytes = 8192;
 
-/// Files of a data directory and its tablespaces by path, as they are while no server runs.
-inline Result<std::map<std::string, std::string>> read_files(const std::string& directory) {
-  std::map<std::string, std::string> files;
+/// Files of a data directory and its tablespaces, by path below it.
+inline std::set<std::string> list_files(const std::string& directory) {
+  std::set<std::string> paths;
   const auto options = std::filesystem::directory_options::follow_directory_symlink;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory, options)) {
-    if (!entry.is_regular_file()) continue;
-    const std::string path = entry.path().lexically_relative(directory);
-    TRY_ASSIGN(files[path], read_file(entry.path(), size_t{2} << 30));
-  }
-  return files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory, options))
+    if (entry.is_regular_file()) paths.insert(entry.path().lexically_relative(directory));
+  return paths;
 }
 
 struct ByteComparison {
@@ -57,46 +56,77 @@ inline std::string as_replayed(std::string_view page) {
   return out;
 }
 
-/// Compare what a backup restores to with what another one, made right after it, restores to.
+/// Compares what a backup restores to with what another one, made right after it, restores to.
 /// Shape:  neither was started. A page may differ if the later backup has it with an LSN past `begun`, the start of the
 ///         earlier one: WAL then tells. Page checksums are on in such a cluster, so that hint bits are in WAL, too.
 ///         `of_another_node`: the earlier one took pages from a backup of another node; see as_replayed().
-inline Result<ByteComparison> compare_restored(const std::string& earlier, const std::string& later, Lsn begun,
-                                               bool of_another_node = false) {
-  TRY_ASSIGN(const auto ours, read_files(earlier));
-  TRY_ASSIGN(const auto theirs, read_files(later));
-  ByteComparison out;
-  const auto is_own = [](const std::string& path) {  // What a restore writes for itself, and what names the backup.
+class RestoredFiles {
+ public:
+  RestoredFiles(std::string earlier, std::string later, Lsn begun, bool of_another_node)
+      : earlier_(std::move(earlier)), later_(std::move(later)), begun_(begun), of_another_node_(of_another_node) {}
+
+  Result<ByteComparison> compare() {
+    const std::set<std::string> ours = list_files(earlier_);
+    const std::set<std::string> theirs = list_files(later_);
+    for (const std::string& path : ours)
+      if (!is_own(path) && !theirs.contains(path)) out_.differences.push_back("only the earlier one has " + path);
+    for (const std::string& path : theirs) {
+      if (is_own(path)) continue;
+      if (ours.contains(path))
+        TRY(compare_file(path));
+      else
+        out_.differences.push_back("only the later one has " + path);
+    }
+    return std::move(out_);
+  }
+
+ private:
+  /// What a restore writes for itself, and what names the backup.
+  static bool is_own(const std::string& path) {
     return path.starts_with("pg_wal/") || path == "global/pg_control" || path == "backup_label" ||
            path == "tablespace_map" || path == "recovery.signal" || path == "recovery.conf" ||
            path == "postgresql.auto.conf";
-  };
-  for (const auto& [path, content] : ours)
-    if (!is_own(path) && !theirs.contains(path)) out.differences.push_back("only the earlier one has " + path);
-  for (const auto& [path, content] : theirs) {
-    if (is_own(path)) continue;
-    const auto found = ours.find(path);
-    if (found == ours.end()) {
-      out.differences.push_back("only the later one has " + path);
-      continue;
-    }
-    const std::string& own = found->second;
-    if (own.size() != content.size())
-      out.differences.push_back(fmt::format("{} has {} bytes and {}", path, own.size(), content.size()));
+  }
+
+  /// Piece by piece: a file may have 1 GiB.
+  Result<> compare_file(const std::string& path) {
+    TRY_ASSIGN(const File one, File::open(earlier_ + "/" + path, O_RDONLY));
+    TRY_ASSIGN(const File other, File::open(later_ + "/" + path, O_RDONLY));
     const bool has_pages = pg::parse_relation_path(path).has_value();
-    if (!has_pages && own != content) out.differences.push_back("content of " + path);
-    for (size_t at = 0; has_pages && at + kPageBytes <= std::min(own.size(), content.size()); at += kPageBytes) {
-      ++out.page_count;
-      const std::string_view page = std::string_view(content).substr(at, kPageBytes);
-      const std::string_view old = std::string_view(own).substr(at, kPageBytes);
-      if (page == old || (of_another_node && as_replayed(page) == as_replayed(old))) continue;
-      if (pg::decode_page_header(as_bytes(page)).lsn > begun)
-        ++out.later_count;
-      else
-        out.differences.push_back(fmt::format("block {} of {}", at / kPageBytes, path));
+    for (uint64_t at = 0;; at += kPieceBytes) {
+      TRY_ASSIGN(const std::string_view old, read_piece(one, at, old_));
+      TRY_ASSIGN(const std::string_view now, read_piece(other, at, now_));
+      if (old.size() != now.size()) out_.differences.push_back("length of " + path);
+      for (size_t page = 0; has_pages && page + kPageBytes <= std::min(old.size(), now.size()); page += kPageBytes)
+        compare_page(old.substr(page, kPageBytes), now.substr(page, kPageBytes), path, (at + page) / kPageBytes);
+      if (!has_pages && old != now) out_.differences.push_back("content of " + path);
+      if (old.size() < kPieceBytes || now.size() < kPieceBytes) return {};
     }
   }
-  return out;
-}
+
+  void compare_page(std::string_view old, std::string_view now, const std::string& path, uint64_t block) {
+    ++out_.page_count;
+    if (old == now || (of_another_node_ && as_replayed(old) == as_replayed(now))) return;
+    if (pg::decode_page_header(as_bytes(now)).lsn > begun_)
+      ++out_.later_count;
+    else
+      out_.differences.push_back(fmt::format("block {} of {}", block, path));
+  }
+
+  static Result<std::string_view> read_piece(const File& file, uint64_t at, std::string& into) {
+    into.resize(kPieceBytes);
+    TRY_ASSIGN(const size_t got, file.pread({reinterpret_cast<std::byte*>(into.data()), into.size()}, at));
+    return std::string_view(into).substr(0, got);
+  }
+
+  static constexpr size_t kPieceBytes = size_t{1} << 20;
+  std::string earlier_;
+  std::string later_;
+  Lsn begun_;
+  bool of_another_node_;
+  std::string old_;
+  std::string now_;
+  ByteComparison out_;
+};
 
 }  // namespace pgark::testing
