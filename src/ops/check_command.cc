@@ -33,6 +33,7 @@ std::string program_of(const std::string& part) {
   for (std::string word : words_of(part)) {
     if (word == "{" || word == "(" || word == "!" || word == "exec" || word == "sudo" || word == "env") continue;
     while (word.starts_with('(')) word.erase(0, 1);
+    while (word.ends_with(')') && word.size() > 1) word.pop_back();
     const size_t equals = word.find('=');
     const size_t slash = word.rfind('/');
     if (equals != std::string::npos && (slash == std::string::npos || equals < slash) && word[0] != '-') continue;
@@ -65,6 +66,14 @@ bool is_one_of(const std::string& word, std::initializer_list<std::string_view> 
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+/// Whether the group of commands that begins with parts[at], "( a; b )" or "{ a; b; }", ends with a failure of its own.
+bool is_group_that_fails(const std::vector<ShellPart>& parts, size_t at) {
+  if (!parts[at].text.starts_with('(') && !parts[at].text.starts_with('{')) return false;
+  return std::any_of(parts.begin() + static_cast<std::ptrdiff_t>(at), parts.end(), [](const ShellPart& part) {
+    return is_one_of(program_of(part.text), {"exit", "return", "false"}) && !always_succeeds(part);
+  });
+}
+
 /// What makes the command line end with success although the part at `main` failed; none if that is not certain.
 std::optional<std::string> hidden_by(const std::vector<ShellPart>& parts, size_t main) {
   for (const ShellPart& part : parts) {
@@ -79,6 +88,7 @@ std::optional<std::string> hidden_by(const std::vector<ShellPart>& parts, size_t
     if (part.joiner == "&") return shown;
     if (part.joiner == "&&" || part.text.empty()) continue;
     if (part.joiner == "||" && !always_succeeds(part)) continue;
+    if (is_group_that_fails(parts, i)) return {};
     if (is_one_of(program, {"}", ")", "fi", "done", "esac"})) continue;
     if (part.joiner == ";" && is_one_of(program, {"exit", "return", "false"}) && !always_succeeds(part)) return {};
     return shown;

@@ -49,6 +49,9 @@ TEST(ArchiveCommand, GoodOnesHaveNoFault) {
                            "/usr/local/bin/archive.sh %p %f || exit 1",
                            "(disabled)",
                            "",
+                           "pgark --stanza=main archive-push %p || (logger failed; exit 1)",
+                           "pgark --stanza=main archive-push %p || { echo failed; false; }",
+                           "pgark --stanza=main archive-push %p || ( echo failed >&2 ; false)",
                            "dd if=%p of=/archive/%f conv=fsync",
                            "pgbackrest --stanza=main archive-push %p"}) {
     EXPECT_THAT(faults(good), IsEmpty()) << good;
@@ -67,6 +70,10 @@ TEST(ArchiveCommand, ThatHidesFailureIsFound) {
   EXPECT_THAT(faults("pgark --stanza=main archive-push %p; cp %p /second/%f"),
               ElementsAre("hides: ; cp %p /second/%f"));
   EXPECT_THAT(faults("( pgark --stanza=main archive-push %p ) || echo failed"), ElementsAre("hides: || echo failed"));
+  EXPECT_THAT(faults("pgark --stanza=main archive-push %p || { echo failed; }"),
+              ElementsAre("hides: || { echo failed"));
+  EXPECT_THAT(faults("pgark --stanza=main archive-push %p || (logger failed; exit 0)"),
+              ElementsAre("hides: || (logger failed"));
   EXPECT_THAT(faults("/usr/local/bin/archive.sh %p || true"), ElementsAre("hides: || true"));
 }
 
