@@ -1,9 +1,10 @@
-// Facts about backups that their manifests do not hold: holds, and their WAL.
+// Facts about backups that their manifests do not hold: holds, their WAL, and what verify found.
 #include "catalog/retention_input.h"
 
 #include <set>
 
 #include "catalog/hold.h"
+#include "catalog/verify_record.h"
 #include "catalog/wal.h"
 #include "pg/wal.h"
 
@@ -39,6 +40,8 @@ Result<bool> is_wal_of_backup_there(const Repository& repository, const std::str
 Result<std::vector<RetentionBackup>> read_retention_backups(const Repository& repository, const std::string& stanza,
                                                             const std::vector<ListedBackup>& listed) {
   TRY_ASSIGN(const auto holds, read_holds(repository, stanza));
+  TRY_ASSIGN(const auto verified, list_verify_records(repository, stanza));
+  const auto verdicts = verify_verdicts(verified);
   std::vector<RetentionBackup> backups;
   for (const ListedBackup& one : listed) {
     RetentionBackup backup;
@@ -54,6 +57,8 @@ Result<std::vector<RetentionBackup>> read_retention_backups(const Repository& re
       backup.bad_page_count = one.meta->bad_page_count;
       TRY_ASSIGN_CTX(backup.restorable, is_wal_of_backup_there(repository, stanza, *one.meta),
                      "look for the WAL of backup " + one.label);
+      const auto verdict = verdicts.find(one.label);
+      backup.restorable = backup.restorable && (verdict == verdicts.end() || verdict->second.damage.empty());
     }
     backups.push_back(std::move(backup));
   }

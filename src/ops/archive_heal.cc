@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "ops/archive_file.h"
 #include "ops/archive_push.h"
+#include "ops/verify_objects.h"
 #include "ops/wal_survey.h"
 #include "repo/stored_file.h"
 
@@ -143,22 +144,9 @@ class Healer {
 
   /// What keeps archive-get from serving a segment whole; empty if some copy is good.
   Result<std::string> damage_of(const WalSegment& segment, bool is_last) const {
-    const std::string name = pg::segment_name(segment, cluster_.wal_segment_bytes);
-    TRY_ASSIGN(const auto copies, find_wal_copies(repository_, options_.stanza, cluster_.number, name));
-    std::string damage;
-    for (const ObjectKey& key : copies) {
-      const auto stored = read_stored_file(repository_, key, cluster_.wal_segment_bytes, options_.threads);
-      if (stored) {
-        const auto index = index_of(segment, stored->raw);
-        if (index && (is_last || index->is_complete())) return std::string();
-        damage = index ? incomplete(*index) : index.error().message();
-        return damage;  // archive-get would take this copy.
-      }
-      const Errc code = stored.error().code();
-      if (code != Errc::kCorrupt && code != Errc::kInvalid) return Error(stored.error());
-      if (damage.empty()) damage = stored.error().message();
-    }
-    return damage.empty() ? "it vanished while it was looked at" : damage;
+    TRY_ASSIGN(SegmentCheck check, check_stored_segment(repository_, options_.stanza, cluster_, segment, is_last,
+                                                        options_.threads, false));
+    return std::move(check.damage);
   }
 
   static std::string incomplete(const pg::WalIndex& index) {

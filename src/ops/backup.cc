@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "catalog/cluster.h"
+#include "catalog/verify_record.h"
 #include "catalog/wal.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -130,8 +131,13 @@ class Backup {
     if (request_.type == BackupType::kFull) return {};
     TRY_ASSIGN(const auto listed, list_backups(repository_, request_.stanza));
     std::vector<BackupMeta> backups;
+    TRY_ASSIGN(const auto verified, list_verify_records(repository_, request_.stanza));
+    const auto verdicts = verify_verdicts(verified);
     for (const ListedBackup& backup : listed) {
-      if (backup.meta.has_value())
+      const auto verdict = verdicts.find(backup.label);
+      if (verdict != verdicts.end() && !verdict->second.damage.empty())
+        warn(fmt::format("backup {} is not built on: verify found that {}", backup.label, verdict->second.damage));
+      else if (backup.meta.has_value())
         backups.push_back(*backup.meta);
       else
         warn(fmt::format("backup {} cannot be built on: {}", backup.label, backup.error->to_string()));

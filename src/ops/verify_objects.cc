@@ -313,7 +313,7 @@ Result<SegmentCheck> check_stored_segment(const Repository& repository, const st
     // archive-get takes this one, whatever is in it.
     check.key = key;
     check.damage.clear();
-    check.read_bytes = stored->raw.size();
+    check.read_bytes = stored->object_bytes;
     const auto judged = [&]() -> Result<pg::WalIndex> {
       TRY_ASSIGN(const auto parsed, pg::parse_wal_file_name(name));
       TRY(check_archive_file(parsed, stored->raw, cluster));

@@ -183,7 +183,7 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
   // One ranged read for the whole object: its frames lie back to back, and almost all of them are wanted.
   Buffer object(static_cast<size_t>(reader.object_bytes()));
   TRY(repository.store().read_exact(key, 0, object.bytes()));
-  StoredFile file{Buffer(static_cast<size_t>(total)), {}};
+  StoredFile file{Buffer(static_cast<size_t>(total)), {}, reader.object_bytes()};
   Buffer document;
   std::vector<DecodeTask> tasks;
   size_t at = 0;

@@ -19,6 +19,7 @@ Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectK
 struct StoredFile {
   Buffer raw;
   std::string document;
+  uint64_t object_bytes = 0;  // As it is stored.
 };
 
 /// Read and verify it, decoding with `threads` threads.

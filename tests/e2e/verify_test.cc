@@ -157,8 +157,9 @@ TEST_F(VerifyCommand, DamagedBackupIsNamedByFileAndShownByInfo) {
   EXPECT_GT(shown["backups"][0]["repository_bytes"], 0);
   EXPECT_EQ(shown["backups"][0]["unique_bytes"], shown["backups"][0]["repository_bytes"]);
 
-  // The step that is named: a full backup, which is whole.
-  ASSERT_OK_AND_ASSIGN(const json anew, scene_->backup({"--repo=1"}));
+  // Nothing is built on it: an incremental becomes the full backup that is the step named.
+  ASSERT_OK_AND_ASSIGN(const json anew, scene_->cli->run_json({"backup", "--type=incr", "--start-fast", "--repo=1"}));
+  EXPECT_EQ(anew["type"], "full");
   const json second = verify({"--repo=1", "--set=" + anew["label"].get<std::string>()}, 0)["repositories"][0];
   EXPECT_EQ(second["backups_verified"], json::array({anew["label"]}));
   ASSERT_OK(scene_->restore_and_verify("restored", LedgerTarget::latest()));
