@@ -143,7 +143,7 @@ std::string expire_backups_text(const ExpireReport& report) {
   for (const ExpiredBackup& backup : report.backups) {
     std::string reasons;
     for (const RetentionReason& reason : backup.decision.reasons)
-      reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", reason.rule, reason.text);
+      reasons += (reasons.empty() ? "" : "; ") + reason.text;
     table.row({action_of(backup), backup.decision.label, std::string(backup_type_name(backup.type)), reasons});
   }
   return table.to_string();

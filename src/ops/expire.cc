@@ -266,7 +266,8 @@ class Expiry {
 
   Result<> remove_tombstone(const Tombstone& tombstone) {
     TRY_ASSIGN(const auto object, repository_.store().stat(tombstone.key));
-    if (object) TRY(remover_.remove(*object, report_.records));
+    ExpireCount own;  // What expire wrote itself is not space that was freed.
+    if (object) TRY(remover_.remove(*object, own));
     return {};
   }
 

@@ -58,7 +58,7 @@ struct ExpireReport {
   ExpireCount wal;                     // Removed, or would be: segments with their copies, .backup and .partial files.
   std::vector<WalRange> wal_ranges;    // Runs of those segments.
   ExpireCount packs;
-  ExpireCount records;        // Manifests, annotations, holds, tombstones.
+  ExpireCount records;        // Manifests, annotations, holds.
   ExpireCount waiting_wal;    // Nothing needs them but a backup that was removed less than the grace period ago.
   ExpireCount waiting_packs;  // The same, and packs of interrupted backups that are younger than it.
   ExpireCount refused;        // By the store.
