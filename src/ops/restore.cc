@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "catalog/wal.h"
 #include "core/log.h"
 #include "ops/restore_clean.h"
 #include "ops/restore_copy.h"
@@ -105,6 +106,30 @@ Result<pg::RecoveryFiles> settle_target(const Repository& repository, const std:
   return recovery_files_of(request, report.plan);
 }
 
+/// WAL that was never archived holds what was committed last, and nobody else has it. Its .ready file stays when
+/// archive-push is run by hand, hence the look into the repository.
+Result<> check_wal_archived(const Repository& repository, const std::string& stanza, const RestorePlan& plan,
+                            const PlaceChecks& checks) {
+  uint64_t missing = 0;
+  std::string first;
+  for (const std::string& name : checks.ready_wal) {
+    const auto key = wal_key(stanza, plan.backup.cluster_number, name);
+    if (!key) continue;  // No name that is ever archived.
+    TRY_ASSIGN(const auto stored, repository.store().stat(*key));
+    if (!stored && missing++ == 0) first = name;
+  }
+  if (missing == 0) return {};
+  const std::string& root = plan.places.front().path;
+  return Error(Errc::kInvalid,
+               fmt::format("{} holds {} WAL {} the repository does not have, {}{}, and would be emptied",
+                           root + "/pg_wal", missing, missing == 1 ? "file that" : "files that",
+                           missing == 1 ? "" : "from ", missing == 1 ? first : first + " on"))
+      .with_hint(fmt::format("to lose nothing archive them first, oldest first: pgark --stanza={} archive-push "
+                             "{}/pg_wal/{}; or copy pg_wal away",
+                             stanza, root, first))
+      .with_hint("if they are not needed, give --force too");
+}
+
 /// The copy of a delta restore.
 Result<CopyTotals> mend(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
                         const RestorePlan& plan, const DeltaIndex& index, const PlaceChecks& checks,
@@ -178,6 +203,7 @@ Result<RestoreReport> run_restore(const Repository& repository, const std::strin
   TRY_ASSIGN(RestorePlan plan, plan_restore(manifest, recovery.backup, request, cancel));
   skip_recovery_files(files, plan);
   TRY_ASSIGN(const PlaceChecks checks, check_places(plan, request, clock));
+  TRY(check_wal_archived(repository, stanza, plan, checks));
   progress.bytes_total = plan.stored_run_bytes;
   progress.files_total = plan.file_count;
 

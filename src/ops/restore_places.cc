@@ -88,25 +88,15 @@ Result<> check_same_cluster(const RestorePlan& plan, Clock& clock) {
       .with_hint("check --stanza and pg1-path; to overwrite it all the same give --force too");
 }
 
-/// Segments that were never archived hold what was committed last, and nobody else has them. Refused only where they
-/// are the cluster's: a restore that was cut off has had its answer.
-Result<> check_wal_archived(const RestorePlace& place) {
-  const auto names = names_in(place.path + "/pg_wal/archive_status");
-  if (!names) return {};
+/// Files of pg_wal that wait to be archived, by name.
+std::vector<std::string> ready_wal(const RestorePlace& place) {
   constexpr std::string_view kReady = ".ready";
-  uint64_t count = 0;
-  std::string first;
-  for (const std::string& name : *names) {
-    if (!name.ends_with(kReady)) continue;
-    if (count++ == 0) first = name.substr(0, name.size() - kReady.size());
-  }
-  if (count == 0) return {};
-  return Error(Errc::kInvalid,
-               fmt::format("pg_wal of {} holds {} WAL {} that {} never archived, from {} on, and would "
-                           "be emptied",
-                           place.describe(), count, count == 1 ? "file" : "files", count == 1 ? "was" : "were", first))
-      .with_hint("to lose nothing archive them first: pgark archive-push PATH, oldest first; or copy pg_wal away")
-      .with_hint("if they are not needed, give --force too");
+  std::vector<std::string> ready;
+  const auto names = names_in(place.path + "/pg_wal/archive_status");
+  if (!names) return ready;
+  for (const std::string& name : *names)
+    if (name.ends_with(kReady)) ready.push_back(name.substr(0, name.size() - kReady.size()));
+  return ready;
 }
 
 Result<> check_data_directory(const RestorePlan& plan, const RestoreRequest& request, Clock& clock,
@@ -138,7 +128,8 @@ Result<> check_data_directory(const RestorePlan& plan, const RestoreRequest& req
     return {};
   }
   if (!request.force) TRY(check_same_cluster(plan, clock));
-  if (!request.force && !checks.unfinished) TRY(check_wal_archived(place));
+  // A restore that was cut off has had its answer.
+  if (!request.force && !checks.unfinished) checks.ready_wal = ready_wal(place);
   checks.to_compare.push_back({place.path, ""});
   return {};
 }

@@ -21,6 +21,8 @@ struct PlaceChecks {
   };
   std::vector<Tree> to_compare;  // Directories that --delta keeps what is right of, the data directory first.
   bool unfinished = false;       // A restore into the data directory did not end.
+  // Files of pg_wal that --delta without --force must not remove before they are archived, oldest first.
+  std::vector<std::string> ready_wal;
 };
 
 /// Check every place without changing anything: absent or empty, or with --force or --delta proven to be what is

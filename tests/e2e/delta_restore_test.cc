@@ -259,6 +259,32 @@ TEST_F(DeltaRestoreCommand, GoesFromOneBackupToAnother) {
   expect_same("newer", "restored");
 }
 
+TEST_F(DeltaRestoreCommand, LosesNoWalThatWasNotArchived) {
+  PgServer& server = *scene_->server;
+  ASSERT_OK(server.exec("ALTER SYSTEM SET archive_command = 'false'"));
+  ASSERT_OK(server.reload());
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK(scene_->ledger->commit_rows(10));
+    ASSERT_OK(server.exec("SELECT pg_switch_wal()"));
+  }
+  ASSERT_OK(server.stop(StopMode::kImmediate));
+  const auto refused = scene_->cli->run({"restore", "--delta"});
+  ASSERT_OK(refused);
+  EXPECT_EQ(refused->exit_code, 2) << refused->to_string();
+  EXPECT_THAT(refused->to_string(), HasSubstr("WAL files that the repository does not have"));
+  std::vector<std::string> ready;
+  for (const auto& entry : fs::directory_iterator(server.data_dir() + "/pg_wal/archive_status"))
+    if (entry.path().extension() == ".ready") ready.push_back(entry.path().stem());
+  std::sort(ready.begin(), ready.end());
+  ASSERT_GE(ready.size(), 2u);
+  for (const std::string& name : ready)
+    ASSERT_OK(scene_->cli->run_ok({"archive-push", server.data_dir() + "/pg_wal/" + name}));
+  ASSERT_OK(scene_->cli->run_ok({"restore", "--delta", "--archive-mode=off"}));
+  ASSERT_OK(server.launch());
+  ASSERT_OK(server.wait_for_recovery_end());
+  ASSERT_OK(scene_->ledger->verify(server, LedgerTarget::latest()));
+}
+
 TEST_F(DeltaRestoreCommand, RefusesTheDirectoryOfAnotherCluster) {
   PGARK_REQUIRE_PG(install, 15);
   ASSERT_OK_AND_ASSIGN(const auto other, PgServer::create(install, {}));
