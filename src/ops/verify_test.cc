@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "catalog/cluster.h"
 #include "catalog/verify_record.h"
@@ -213,6 +215,31 @@ std::set<std::string> paths(const VerifyReport& report, const std::string& label
   for (const DamagedFile& file : backup->files) out.insert(file.path);
   return out;
 }
+
+/// Calls a function once, before the first read of an object whose key begins with a prefix.
+class HookStore final : public ObjectStore {
+ public:
+  HookStore(ObjectStore& inner, std::string prefix, std::function<void()> hook)
+      : inner_(inner), prefix_(std::move(prefix)), hook_(std::move(hook)) {}
+  StoreCaps caps() const override { return inner_.caps(); }
+  std::string describe() const override { return inner_.describe(); }
+  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
+  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
+  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
+    if (key.value.starts_with(prefix_)) {
+      if (const auto hook = std::exchange(hook_, nullptr)) hook();
+    }
+    return inner_.read(key, offset, into);
+  }
+  Result<ListPage> list(const ListRequest& request) override { return inner_.list(request); }
+  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
+  bool fired() const { return hook_ == nullptr; }
+
+ private:
+  ObjectStore& inner_;
+  const std::string prefix_;
+  std::function<void()> hook_;
+};
 
 class Verify : public ::testing::Test {
  protected:
@@ -540,6 +567,30 @@ TEST_F(Verify, StanzaThatDoesNotExistIsAnError) {
   const auto report = run_verify(*empty, {}, {.stanza = "main"}, scene_.clock, rng, scene_.cancel, progress);
   ASSERT_FALSE(report.has_value());
   EXPECT_EQ(report.error().code(), Errc::kNotFound);
+}
+
+TEST_F(Verify, WhatIsExpiredWhileItIsReadIsNotMissing) {
+  // As expire does, long after: the manifest, WAL before the oldest backup left, the packs nobody names.
+  for (const std::string prefix : {"main/pack/", "main/wal/", "main/backup/"}) {
+    for (const std::string label : {kFull, kIncr}) {
+      SCOPED_TRACE(prefix + " " + label);
+      scene_.make();
+      HookStore store(*scene_.store, prefix, [&] {
+        ASSERT_OK(scene_.store->remove(manifest_key("main", label)));
+        if (label == kIncr) ASSERT_OK(scene_.store->remove(pack_key("main", kIncr, 1)));
+        if (label == kFull) ASSERT_OK(scene_.store->remove({segment_key(kFirst)}));
+        if (label == kFull) ASSERT_OK(scene_.store->remove({"main/backup/" + label + "/annotation.1"}));
+      });
+      ASSERT_OK_AND_ASSIGN(const auto repository, Repository::open(store));
+      Progress progress;
+      Rng rng(1);
+      const auto report = run_verify(*repository, {}, {.stanza = "main"}, scene_.clock, rng, scene_.cancel, progress);
+      ASSERT_OK(report);
+      EXPECT_TRUE(store.fired());
+      EXPECT_TRUE(report->ok()) << report->damages[0].cause;
+      EXPECT_THAT(report->labels, ElementsAre(label == kFull ? kIncr : kFull));
+    }
+  }
 }
 
 /// With a state file.
