@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "testing/pg_server.h"
@@ -219,6 +220,30 @@ TEST_F(Examined, InfoTellsAgesRatesAndWhatRetentionDecides) {
   EXPECT_THAT(text, HasSubstr("retention: full=2 keeps 2 of 3 backups"));
   EXPECT_THAT(text, HasSubstr("retention: EXPIRES: "));
   EXPECT_THAT(text, HasSubstr("RTO (estimated): about "));
+}
+
+TEST_F(Examined, WhatVerifyFoundIsTold) {
+  PGARK_REQUIRE_PG(install, 15);
+  create(install, {.config = {"archive_timeout = 60"}, .initdb_args = {}});
+  ASSERT_OK_AND_ASSIGN(const json backup, cli_->run_json({"backup", "--start-fast"}));
+  EXPECT_THAT(codes(check(0)), Contains("verify_none"));
+  ASSERT_OK(cli_->run_ok({"verify"}));
+  const json whole = check(0);
+  EXPECT_THAT(codes(whole), Not(Contains(StartsWith("verify_")))) << whole.dump(2);
+
+  const std::string pack = fmt::format("{}/main/pack/{}/000001", cli_->repo_path(), backup["label"].get<std::string>());
+  fs::permissions(pack, fs::perms::owner_write, fs::perm_options::add);
+  std::fstream file(pack, std::ios::in | std::ios::out | std::ios::binary);
+  ASSERT_TRUE(file.is_open());
+  file.seekg(5000);
+  const char other = static_cast<char>(file.get() ^ 0x10);
+  file.seekp(5000);
+  file.put(other);
+  file.close();
+  ASSERT_OK_AND_ASSIGN(const ProcessResult verified, cli_->run({"verify"}));
+  EXPECT_EQ(verified.exit_code, 1) << verified.to_string();
+  const json damaged = check(1);
+  EXPECT_EQ(check_problems(damaged), std::vector<std::string>{"error verify_damage"}) << damaged.dump(2);
 }
 
 TEST_F(Examined, ExtensionsAndTablespacesAreTold) {
