@@ -6,13 +6,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <functional>
 #include <set>
 
 #include "catalog/verify_record.h"
-#include "core/log.h"
 #include "core/version.h"
 #include "ops/verify_finish.h"
+#include "ops/verify_ledger.h"
+#include "ops/verify_manifest.h"
 #include "ops/verify_objects.h"
 #include "ops/verify_plan.h"
 #include "ops/verify_state.h"
@@ -23,9 +25,6 @@ namespace {
 
 /// Segments held in memory at once, stored and raw, however many workers there are.
 constexpr uint64_t kSegmentMemoryMax = 256u << 20;
-/// How much may have to be read again after the process is killed.
-constexpr auto kSaveInterval = std::chrono::seconds(1);
-constexpr unsigned kSaveUnits = 32;
 
 std::string hex_of(const RepositoryId& id) {
   std::string text;
@@ -36,83 +35,6 @@ std::string hex_of(const RepositoryId& id) {
 std::string timeline_key(const ClusterRecord& cluster, TimelineId timeline) {
   return fmt::format("{}/{:08X}", cluster.number, timeline.value);
 }
-
-/// What this run adds to the state, under one lock.
-class Ledger {
- public:
-  Ledger(const VerifyOptions& options, Clock& clock) : options_(options), clock_(clock) {}
-
-  /// Take up the state of the last run, or begin a round.
-  Result<bool> open(VerifyState fresh) {
-    const MutexLock lock(mu_);
-    saved_at_ = clock_.steady();
-    bool resumed = false;
-    if (!options_.restart && !options_.state_path.empty()) {
-      TRY_ASSIGN_CTX(auto known, load_verify_state(options_.state_path, clock_.now()), "read the state of verify");
-      if (known && known->same_round(fresh)) {
-        fresh = std::move(*known);
-        resumed = true;
-      }
-    }
-    state_ = std::move(fresh);
-    return resumed;
-  }
-
-  /// Change the state; it is saved now and then.
-  template <typename Change>
-  void update(Change change) {
-    const MutexLock lock(mu_);
-    change(state_);
-    ++unsaved_;
-    if (unsaved_ >= kSaveUnits || clock_.steady() - saved_at_ >= kSaveInterval) save_locked();
-  }
-  template <typename Look>
-  auto look(Look see) {
-    const MutexLock lock(mu_);
-    return see(static_cast<const VerifyState&>(state_));
-  }
-  void save() {
-    const MutexLock lock(mu_);
-    save_locked();
-  }
-
- private:
-  void save_locked() REQUIRES(mu_) {
-    if (options_.state_path.empty() || failed_) return;
-    state_.saved = clock_.now();
-    const auto saved = save_verify_state(options_.state_path, state_);
-    failed_ = !saved.has_value();
-    // It is of use only to a later run.
-    if (failed_) log_warn("an interrupted verify will have to begin anew: {}", saved.error().message());
-    saved_at_ = clock_.steady();
-    unsaved_ = 0;
-  }
-
-  const VerifyOptions& options_;
-  Clock& clock_;
-  Mutex mu_;
-  VerifyState state_ GUARDED_BY(mu_);
-  unsigned unsaved_ GUARDED_BY(mu_) = 0;
-  bool failed_ GUARDED_BY(mu_) = false;
-  std::chrono::steady_clock::time_point saved_at_ GUARDED_BY(mu_);
-};
-
-void add_damage(VerifyState& state, VerifyDamage damage) {
-  state.damage_count += damage.count;
-  if (state.damages.size() < kVerifyDamagesMax) state.damages.push_back(std::move(damage));
-}
-
-/// Reading one manifest, chunk by chunk on several threads.
-struct ManifestRead {
-  std::string label;
-  std::vector<PackName> packs;
-  Mutex mu;
-  DamagedFiles files GUARDED_BY(mu);
-  std::set<PackName> hit_packs GUARDED_BY(mu);
-  std::map<std::string, VerifiedBadPages> bad_pages GUARDED_BY(mu);
-  uint64_t bad_page_count GUARDED_BY(mu) = 0;
-  std::string damage GUARDED_BY(mu);  // Of the manifest itself.
-};
 
 class Round {
  public:
@@ -130,7 +52,7 @@ class Round {
 
   Result<VerifyReport> run() {
     if (options_.time_limit) deadline_ = clock_.steady() + *options_.time_limit;
-    TRY_ASSIGN(resumed_, ledger_.open(fresh_state()));
+    resumed_ = ledger_.open(fresh_state());
     progress_.phase = "list";
     TRY_ASSIGN(plan_, plan_verify(repository_, options_, cancel_));
     if (resumed_) forget_damaged_segments();
@@ -227,20 +149,6 @@ class Round {
     return group.wait();
   }
 
-  /// Tell an object that cannot be read (a bad sector, wrong permissions) from a repository that cannot be reached: the
-  /// first is damage, after a second look; the second ends the run.
-  template <typename Look>
-  auto insist(Look look) -> decltype(look()) {
-    for (int attempt = 1;; ++attempt) {
-      auto looked = look();
-      if (looked) return looked;
-      const Errc code = looked.error().code();
-      if (code != Errc::kTransient && code != Errc::kPermission) return looked;
-      if (!repository_.store().get({"pgark.json"})) return looked;
-      if (attempt == 2) return Error(Errc::kCorrupt, "it cannot be read: " + looked.error().message());
-    }
-  }
-
   Result<> work() {
     progress_.phase = "verify packs";
     TRY(each(plan_.packs.size(), options_.process_max, [&](size_t i) { return verify_pack(plan_.packs[i]); }));
@@ -254,10 +162,10 @@ class Round {
     TRY(each(plan_.segments.size(), static_cast<unsigned>(workers),
              [&](size_t i) { return verify_segments(plan_.segments[i]); }));
     progress_.phase = "verify manifests";
-    collect_damaged_packs();
+    ManifestChecker checker(repository_, options_.stanza, indexes_, damaged_packs());
     for (const std::string& label : plan_.labels) {
       if (past_deadline()) return {};
-      TRY(verify_manifest(label));
+      TRY(verify_manifest(checker, label));
     }
     progress_.phase = "verify records";
     TRY(each(plan_.files.size(), options_.process_max, [&](size_t i) { return verify_file(plan_.files[i]); }));
@@ -269,7 +177,8 @@ class Round {
     const ObjectKey key = pack_key(options_.stanza, pack.name.label, pack.name.number);
     PackCheck check;
     if (pack.listed) {
-      auto checked = insist([&] { return check_pack(repository_, key, *sample_, cancel_, progress_.bytes_done); });
+      auto checked =
+          insist(repository_, [&] { return check_pack(repository_, key, *sample_, cancel_, progress_.bytes_done); });
       if (checked) {
         check = std::move(*checked);
       } else if (checked.error().code() == Errc::kCorrupt) {
@@ -326,7 +235,7 @@ class Round {
   }
 
   Result<SegmentCheck> look_at_segment(const ClusterRecord& cluster, const pg::WalSegment& segment, bool is_last) {
-    auto checked = insist([&] {
+    auto checked = insist(repository_, [&] {
       return check_stored_segment(repository_, options_.stanza, cluster, segment, is_last, segment_threads_, true);
     });
     if (checked || checked.error().code() != Errc::kCorrupt) return checked;
@@ -379,144 +288,46 @@ class Round {
     });
   }
 
-  /// From here on no pack is found to be damaged any more.
-  void collect_damaged_packs() {
-    ledger_.look([&](const VerifyState& state) {
+  /// Once all packs were looked at.
+  std::map<PackName, PackDamage> damaged_packs() {
+    return ledger_.look([&](const VerifyState& state) {
+      std::map<PackName, PackDamage> damaged;
       for (const VerifyDamage& damage : state.damages) {
         if (damage.kind != DamageKind::kPack || damage.harmless) continue;
         const size_t slash = damage.name.find('/');
-        const PackName name{damage.name.substr(0, slash),
-                            static_cast<uint32_t>(std::stoul(damage.name.substr(slash + 1)))};
-        damaged_packs_[name] = {damage.missing, damage.index_unreadable, damage.places};
+        PackName name{damage.name.substr(0, slash), 0};
+        const char* end = damage.name.data() + damage.name.size();
+        if (slash != std::string::npos) std::from_chars(damage.name.data() + slash + 1, end, name.number);
+        damaged[name] = {damage.missing, damage.index_unreadable, damage.places};
       }
-      return 0;
+      return damaged;
     });
   }
 
-  Result<> verify_manifest(const std::string& label) {
+  Result<> verify_manifest(ManifestChecker& checker, const std::string& label) {
     const bool done = ledger_.look([&](const VerifyState& state) { return state.manifests.contains(label); });
     if (done) return {};
-    ManifestRead read;
-    read.label = label;
-    const auto looked = insist([&] { return read_manifest(read); });
-    if (!looked && !is_object_damage(looked.error())) return Error(looked.error());
-    if (!looked && looked.error().code() == Errc::kNotFound) return {};  // Expired meanwhile.
-    if (stopped_) return {};
-    const MutexLock lock(read.mu);
-    if (!looked) read.damage = looked.error().message();
-    ManifestResult result;
-    result.packs.assign(read.hit_packs.begin(), read.hit_packs.end());
-    result.files = read.files.files();
-    result.file_count = read.files.count();
-    for (auto& [path, bad] : read.bad_pages) result.bad_pages.push_back(std::move(bad));
-    result.bad_page_count = read.bad_page_count;
-    const std::string cause = read.damage;
+    const VerifyEach on_threads = [&](size_t count, const std::function<Result<>(size_t)>& do_one) {
+      return each(count, options_.process_max, do_one);
+    };
+    TRY_ASSIGN(ManifestCheck check, checker.check(label, on_threads, progress_.bytes_done));
+    if (check.vanished || stopped_) return {};  // Expired meanwhile, or not read to its end.
     ledger_.update([&](VerifyState& state) {
-      state.manifests[label] = std::move(result);
-      if (cause.empty()) return;
+      state.manifests[label] = std::move(check.result);
+      if (check.damage.empty()) return;
       VerifyDamage damage;
       damage.kind = DamageKind::kManifest;
       damage.object = manifest_key(options_.stanza, label).value;
       damage.name = label;
-      damage.cause = cause;
+      damage.cause = std::move(check.damage);
       add_damage(state, std::move(damage));
     });
     return {};
   }
 
-  Result<> read_manifest(ManifestRead& read) {
-    TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository_, options_.stanza, read.label));
-    TRY_ASSIGN(const ContainerKind kind, read_container_kind(repository_, manifest_key(options_.stanza, read.label)));
-    if (kind != ContainerKind::kManifest) return Error(Errc::kCorrupt, "its header is of another kind of object");
-    TRY_ASSIGN(read.packs, manifest.packs());
-    {
-      const MutexLock lock(read.mu);  // A second look begins anew.
-      read.files = {};
-      read.bad_pages.clear();
-      read.bad_page_count = 0;
-    }
-    const uint64_t bytes_each = manifest.object_bytes() / std::max<size_t>(1, manifest.chunk_count());
-    return each(manifest.chunk_count(), options_.process_max, [&](size_t i) -> Result<> {
-      const auto chunk = manifest.chunk(i);
-      progress_.bytes_done += bytes_each;
-      if (!chunk && chunk.error().code() != Errc::kCorrupt) return Error(chunk.error());
-      if (!chunk) {
-        // The other chunks are read all the same, to tell what else is damaged.
-        const MutexLock lock(read.mu);
-        read.damage = chunk.error().message();
-        return {};
-      }
-      return judge_chunk(*chunk, read);
-    });
-  }
-
-  Result<> judge_chunk(const FileChunk& chunk, ManifestRead& read) {
-    std::vector<bool> damaged(chunk.extents.size());
-    bool any = false;
-    for (size_t i = 0; i < chunk.extents.size(); ++i) {
-      std::string wrong;
-      TRY_ASSIGN(damaged[i], is_damaged(chunk.extents[i], read.packs, wrong));
-      any = any || damaged[i];
-      if (wrong.empty()) continue;
-      const MutexLock lock(read.mu);
-      if (read.damage.empty()) read.damage = std::move(wrong);
-    }
-    const MutexLock lock(read.mu);
-    if (any) {
-      find_damaged_files(chunk, damaged, read.packs, read.files);
-      for (size_t i = 0; i < damaged.size() && read.hit_packs.size() < kHitPacksMax; ++i) {
-        const uint32_t pack = chunk.extents[i].pack;
-        if (damaged[i] && pack < read.packs.size()) read.hit_packs.insert(read.packs[pack]);
-      }
-    }
-    for (const FileEntry& file : chunk.files) add_bad_pages(file, read);
-    return {};
-  }
-
-  static void add_bad_pages(const FileEntry& file, ManifestRead& read) REQUIRES(read.mu) {
-    if (file.bad_blocks.empty()) return;
-    read.bad_page_count += file.bad_blocks.size();
-    if (read.bad_pages.size() >= kBadFilesMax && !read.bad_pages.contains(file.path)) return;
-    VerifiedBadPages& bad = read.bad_pages[file.path];
-    bad.label = read.label;
-    bad.path = file.path;
-    bad.count += file.bad_blocks.size();
-    for (const uint32_t block : file.bad_blocks)
-      if (bad.blocks.size() < kBadBlocksMax) bad.blocks.push_back(block);
-  }
-
-  /// Whether an extent cannot be restored. `wrong`: the manifest names something that is not there.
-  Result<bool> is_damaged(const ExtentRef& extent, const std::vector<PackName>& packs, std::string& wrong) {
-    if (extent.pack >= packs.size()) {
-      wrong = fmt::format("it names pack {} of {}", extent.pack, packs.size());
-      return true;
-    }
-    const PackName& pack = packs[extent.pack];
-    const auto known = damaged_packs_.find(pack);
-    bool one_by_one = known != damaged_packs_.end() && known->second.index_unreadable;
-    if (known != damaged_packs_.end() && known->second.hits(extent)) return true;
-    std::shared_ptr<const PackExtents> extents;
-    if (!one_by_one) {
-      TRY_ASSIGN(extents, insist([&] { return indexes_.get(pack); }));
-      one_by_one = extents == nullptr;
-    }
-    if (one_by_one) {
-      const ObjectKey key = pack_key(options_.stanza, pack.label, pack.number);
-      const auto damage = insist([&] { return check_extent(repository_, key, extent); });
-      if (!damage && damage.error().code() != Errc::kCorrupt) return Error(damage.error());
-      return !damage || !damage->empty();
-    }
-    const auto at = std::lower_bound(extents->begin(), extents->end(), extent.offset,
-                                     [](const ExtentRef& one, uint64_t offset) { return one.offset < offset; });
-    if (at != extents->end() && at->frame() == extent.frame()) return false;
-    wrong = fmt::format("it names an extent of {} bytes at {} of pack {}/{:06}, which holds no such extent",
-                        extent.stored_bytes, extent.offset, pack.label, pack.number);
-    return true;
-  }
-
   Result<> verify_file(const PlannedFile& file) {
     const ClusterRecord& cluster = plan_.clusters[file.cluster];
-    auto damage = insist([&] { return check_wal_file(repository_, file.copies, file.name, cluster); });
+    auto damage = insist(repository_, [&] { return check_wal_file(repository_, file.copies, file.name, cluster); });
     if (!damage && damage.error().code() != Errc::kCorrupt) return Error(std::move(damage).error());
     const std::string cause = damage ? *damage : damage.error().message();
     note_small(DamageKind::kWalFile, file.copies.front(), file.name, cause);
@@ -524,7 +335,7 @@ class Round {
   }
 
   Result<> verify_record(const ObjectKey& key) {
-    auto damage = insist([&] { return check_record(repository_, key); });
+    auto damage = insist(repository_, [&] { return check_record(repository_, key); });
     if (!damage && damage.error().code() != Errc::kCorrupt) return Error(std::move(damage).error());
     const std::string cause = damage ? *damage : damage.error().message();
     note_small(DamageKind::kRecord, key, key.value, cause);
@@ -719,10 +530,9 @@ class Round {
   const CancelToken& cancel_;
   Progress& progress_;
   PackIndexes indexes_;
-  Ledger ledger_;
+  VerifyLedger ledger_;
   VerifyPlan plan_;
   std::optional<VerifySample> sample_;
-  std::map<PackName, PackDamage> damaged_packs_;
   std::optional<std::chrono::steady_clock::time_point> deadline_;
   std::atomic<bool> stopped_ = false;  // The time was up.
   bool resumed_ = false;

@@ -112,4 +112,18 @@ Result<std::string> check_record(const Repository& repository, const ObjectKey& 
 /// Whether an error tells of the object's bytes, and not of the way to them.
 bool is_object_damage(const Error& error);
 
+/// Look at an object, and again if it cannot be read, to tell an object that cannot (a bad sector, wrong permissions)
+/// from a repository that cannot be reached: the first becomes kCorrupt, the second stays what it is.
+template <typename Look>
+auto insist(const Repository& repository, Look look) -> decltype(look()) {
+  for (int attempt = 1;; ++attempt) {
+    auto looked = look();
+    if (looked) return looked;
+    const Errc code = looked.error().code();
+    if (code != Errc::kTransient && code != Errc::kPermission) return looked;
+    if (!repository.store().get({"pgark.json"})) return looked;
+    if (attempt == 2) return Error(Errc::kCorrupt, "it cannot be read: " + looked.error().message());
+  }
+}
+
 }  // namespace pgark

@@ -727,6 +727,16 @@ TEST_F(VerifyResume, AnotherScopeHasAStateOfItsOwn) {
   EXPECT_FALSE(scene_.verify().resumed);
 }
 
+TEST_F(VerifyResume, WorksWhereNothingCanBeRemembered) {
+  scene_.options.state_path = "/proc/none/state.json";
+  EXPECT_TRUE(scene_.verify().ok());
+  // A directory in its place can be neither read nor replaced.
+  scene_.options.state_path = scratch_.path();
+  const VerifyReport report = scene_.verify();
+  EXPECT_TRUE(report.finished);
+  EXPECT_FALSE(report.resumed);
+}
+
 TEST(VerifySampling, ReadsAboutTheShare) {
   MemoryStore memory;
   FaultStore store(std::make_unique<MemoryStore>());
