@@ -31,38 +31,39 @@ struct Stretch {
   std::optional<Timestamp> end_time;
 };
 
-/// From the end of the oldest backup, whether it can be restored or not, to the end of the WAL.
-std::optional<Stretch> wanted(const TimelineCoverage& ideal) {
-  std::optional<Stretch> all;
-  const auto extend = [&](Lsn begin, std::optional<Timestamp> begin_time, Lsn end, std::optional<Timestamp> end_time) {
-    if (!all) all = Stretch{begin, begin_time, end, end_time};
-    if (begin < all->begin) {
-      all->begin = begin;
-      all->begin_time = begin_time;
-    }
-    if (end > all->end) {
-      all->end = end;
-      all->end_time = end_time;
-    }
-  };
-  for (const RecoverableRange& range : ideal.recoverable) extend(range.from_lsn, range.from, range.to_lsn, range.to);
-  for (const BrokenRange& range : ideal.broken) {
-    extend(range.from_lsn, range.from, std::max(range.to_lsn, range.from_lsn), range.to);
-  }
-  if (!all) return all;
-  if (ideal.end > all->end) {
-    all->end = ideal.end;
-    all->end_time.reset();
-    if (ideal.last_commit) all->end_time = ideal.last_commit->time;
-  }
+/// What can be recovered, and what could be if nothing were missing: WAL that was expired is neither.
+std::vector<Stretch> wanted(const TimelineCoverage& ideal) {
+  Lsn end = ideal.end;
+  std::optional<Timestamp> end_time;
+  if (ideal.last_commit) end_time = ideal.last_commit->time;
   // What is missing at the end was written all the same.
   for (const CoverageGap& gap : ideal.gaps) {
-    if (gap.end > all->end) {
-      all->end = gap.end;
-      all->end_time.reset();
+    if (gap.end <= end) continue;
+    end = gap.end;
+    end_time.reset();
+  }
+  std::vector<Stretch> all;
+  for (const RecoverableRange& range : ideal.recoverable) {
+    all.push_back({range.from_lsn, range.from, range.to_lsn, range.to});
+  }
+  for (const BrokenRange& range : ideal.broken) {
+    if (range.needs_backup()) {
+      all.push_back({range.from_lsn, range.from, std::max(end, range.from_lsn), end_time});
+    } else {
+      all.push_back({range.from_lsn, range.from, range.to_lsn, range.to});
     }
   }
-  return all;
+  std::sort(all.begin(), all.end(), [](const Stretch& a, const Stretch& b) { return a.begin < b.begin; });
+  std::vector<Stretch> joined;
+  for (const Stretch& one : all) {
+    if (joined.empty() || one.begin > joined.back().end) {
+      joined.push_back(one);
+    } else if (one.end > joined.back().end) {
+      joined.back().end = one.end;
+      joined.back().end_time = one.end_time;
+    }
+  }
+  return joined;
 }
 
 void add_lost(std::vector<LostRange>& lost, const TimelineCoverage& timeline, LostRange range) {
@@ -137,23 +138,25 @@ void find_damaged_files(const FileChunk& chunk, const std::vector<bool>& damaged
 std::vector<LostRange> find_lost_ranges(const WalCoverage& ideal, const WalCoverage& real) {
   std::vector<LostRange> lost;
   for (const TimelineCoverage& timeline : ideal.timelines) {
-    const auto all = wanted(timeline);
-    if (!all) continue;
-    // Up to where everything was looked at, and when that was.
-    Lsn at = all->begin;
-    std::optional<Timestamp> at_time = all->begin_time;
     const TimelineCoverage* left = real.find(timeline.timeline);
     std::vector<RecoverableRange> good = left != nullptr ? left->recoverable : std::vector<RecoverableRange>{};
     std::sort(good.begin(), good.end(), [](const auto& a, const auto& b) { return a.from_lsn < b.from_lsn; });
-    for (const RecoverableRange& range : good) {
-      if (range.from_lsn > at) {
-        add_lost(lost, timeline, {timeline.timeline, at_time, at, range.from, range.from_lsn, false});
+    for (const Stretch& stretch : wanted(timeline)) {
+      // Up to where everything was looked at, and when that was.
+      Lsn at = stretch.begin;
+      std::optional<Timestamp> at_time = stretch.begin_time;
+      for (const RecoverableRange& range : good) {
+        if (range.to_lsn < at || range.from_lsn >= stretch.end) continue;
+        if (range.from_lsn > at) {
+          add_lost(lost, timeline, {timeline.timeline, at_time, at, range.from, range.from_lsn, false});
+        }
+        at = range.to_lsn;
+        at_time = range.to ? range.to : std::optional(range.from);
       }
-      if (range.to_lsn < at) continue;
-      at = range.to_lsn;
-      at_time = range.to ? range.to : std::optional(range.from);
+      if (at >= stretch.end) continue;
+      const bool ends = good.empty() || good.back().from_lsn < stretch.end;
+      add_lost(lost, timeline, {timeline.timeline, at_time, at, stretch.end_time, stretch.end, ends});
     }
-    if (at < all->end) add_lost(lost, timeline, {timeline.timeline, at_time, at, all->end_time, all->end, true});
   }
   return lost;
 }

@@ -151,8 +151,34 @@ TEST(LostRanges, MissingEndOfTheWalIsLost) {
   gap.begin = Lsn{60};
   gap.end = Lsn{90};
   ideal.gaps.push_back(gap);
+  BrokenRange broken;
+  broken.from = minute(60);
+  broken.from_lsn = Lsn{60};
+  ideal.broken.push_back(broken);
   const auto lost = find_lost_ranges(coverage({ideal}), coverage({timeline(1, {{10, 60}}, 60)}));
   EXPECT_THAT(lost, ElementsAre(LostRange{TimelineId{1}, minute(60), Lsn{60}, std::nullopt, Lsn{90}, true}));
+}
+
+TEST(LostRanges, GapUpToTheNextBackupIsLostOnce) {
+  // Nothing is damaged beside the segments that are missing between.
+  TimelineCoverage one = timeline(1, {{10, 40}, {70, 100}}, 100);
+  BrokenRange broken;
+  broken.from = minute(40);
+  broken.from_lsn = Lsn{40};
+  broken.to = minute(70);
+  broken.to_lsn = Lsn{70};
+  broken.backup_after = "b";
+  one.broken.push_back(broken);
+  EXPECT_THAT(find_lost_ranges(coverage({one}), coverage({one})),
+              ElementsAre(LostRange{TimelineId{1}, minute(40), Lsn{40}, minute(70), Lsn{70}, false}));
+}
+
+TEST(LostRanges, WhatWasExpiredIsNotLost) {
+  // Of the older backup only the WAL it needs was kept.
+  const WalCoverage ideal = coverage({timeline(1, {{10, 12}, {60, 100}}, 100)});
+  EXPECT_THAT(find_lost_ranges(ideal, ideal), IsEmpty());
+  EXPECT_THAT(find_lost_ranges(ideal, coverage({timeline(1, {{60, 100}}, 100)})),
+              ElementsAre(LostRange{TimelineId{1}, minute(10), Lsn{10}, minute(12), Lsn{12}, false}));
 }
 
 }  // namespace
