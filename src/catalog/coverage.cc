@@ -545,8 +545,30 @@ bool WalCoverage::needs_backup() const {
                                                  [](const BrokenRange& range) { return range.needs_backup(); });
 }
 
+namespace {
+
+/// Whether a rule of retention let it go: only WAL on the way from one backup to another is.
+bool is_expired(const CoverageGap& gap, const CoverageRequest& request, uint32_t segment_bytes) {
+  const auto expired = request.expired.find(gap.timeline);
+  if (expired == request.expired.end() || !gap.damage.empty()) return false;
+  if (expired->second && gap.end > pg::segment_start({gap.timeline, *expired->second}, segment_bytes)) return false;
+  return std::none_of(request.backups.begin(), request.backups.end(), [&](const BackupMeta& backup) {
+    return backup.start_timeline <= gap.timeline && gap.timeline <= backup.stop_timeline &&
+           backup.start_lsn < gap.end && gap.begin < backup.stop_lsn;
+  });
+}
+
+}  // namespace
+
 Result<WalCoverage> wal_coverage(WalCatalog& wal, const CoverageRequest& request) {
-  return Surveyor(wal, request).run();
+  TRY_ASSIGN(WalCoverage coverage, Surveyor(wal, request).run());
+  const auto expired = [&](const CoverageGap& gap) { return is_expired(gap, request, wal.segment_bytes()); };
+  for (TimelineCoverage& timeline : coverage.timelines) {
+    std::erase_if(timeline.gaps, expired);
+    for (BrokenRange& range : timeline.broken) std::erase_if(range.gaps, expired);
+    std::erase_if(timeline.broken, [](const BrokenRange& range) { return range.gaps.empty(); });
+  }
+  return coverage;
 }
 
 }  // namespace pgark

@@ -11,6 +11,7 @@
 #include "catalog/backup.h"
 #include "catalog/wal.h"
 #include "catalog/wal_archive.h"
+#include "catalog/wal_expired.h"
 #include "core/result.h"
 
 namespace pgark {
@@ -114,6 +115,7 @@ struct CoverageRequest {
   std::vector<BackupMeta> backups;  // Of this cluster, oldest first.
   std::vector<std::string> partials;
   std::vector<GivenUpWal> given_up;
+  ExpiredWal expired;                 // What lacks before it, and no backup needs to become consistent, is no gap.
   std::optional<TimelineId> current;  // None: the newest timeline.
   /// Segments known to be of no use, and why, beside those that are found to be.
   std::map<pg::WalSegment, std::string> damaged;

@@ -129,6 +129,28 @@ TEST_F(Coverage, GapBreaksRecoveryUntilTheNextBackup) {
   EXPECT_EQ(coverage.timelines[0].recoverable[1].to, minute(12));
 }
 
+TEST_F(Coverage, WalThatARuleLetGoIsNoGap) {
+  add(kOne, 1, 20);
+  remove(kOne, 3, 4);    // Between A and B.
+  remove(kOne, 12, 13);  // Behind B.
+  request_.backups = {backup("A", kOne, 2, 2), backup("B", kOne, 5, 5), backup("C", kOne, 15, 15)};
+  request_.expired = {{kOne, 15}};
+  WalCoverage coverage = survey();
+  EXPECT_THAT(coverage.timelines[0].gaps, IsEmpty());
+  EXPECT_THAT(coverage.timelines[0].broken, IsEmpty());
+  ASSERT_THAT(coverage.timelines[0].recoverable, SizeIs(3));
+  EXPECT_EQ(coverage.timelines[0].recoverable[0].to, minute(2));
+  // What lacks behind the place where WAL is whole is one, and so is what a backup itself needs.
+  remove(kOne, 17, 17);
+  remove(kOne, 5, 5);
+  coverage = survey();
+  EXPECT_THAT(gaps(coverage.timelines[0].gaps), ElementsAre(name(kOne, 3) + " 3", name(kOne, 17)));
+  EXPECT_TRUE(coverage.needs_backup());
+  // Of a timeline that is no longer kept whole anywhere, all of it.
+  request_.expired = {{kOne, std::nullopt}};
+  EXPECT_THAT(gaps(survey().timelines[0].gaps), ElementsAre(name(kOne, 3) + " 3"));
+}
+
 TEST_F(Coverage, BackupBehindTheGapLeavesTheGapShownAndNothingBroken) {
   add(kOne, 1, 9);
   remove(kOne, 3, 3);

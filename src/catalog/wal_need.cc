@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 namespace pgark {
 namespace {
@@ -49,6 +50,19 @@ std::optional<uint64_t> WalNeed::whole_from(TimelineId timeline) const {
   for (const WalUser& user : users_)
     if (user.whole && leads_to(user, timeline)) from = std::min(from.value_or(user.first), user.first);
   return from;
+}
+
+ExpiredWal WalNeed::expired() const {
+  std::set<TimelineId> timelines;
+  for (const WalUser& user : users_) timelines.insert(user.start_timeline);
+  for (const pg::TimelineHistory& history : histories_) timelines.insert(history.timeline());
+  ExpiredWal expired;
+  for (const TimelineId timeline : timelines) {
+    if (std::any_of(users_.begin(), users_.end(),
+                    [&](const WalUser& user) { return !user.whole && leads_to(user, timeline); }))
+      expired[timeline] = whole_from(timeline);
+  }
+  return expired;
 }
 
 bool WalNeed::needs(TimelineId timeline, uint64_t first, uint64_t last) const {

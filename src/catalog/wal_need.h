@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "catalog/backup.h"
+#include "catalog/wal_expired.h"
 #include "core/ids.h"
 #include "pg/timeline_history.h"
 #include "pg/wal.h"
@@ -36,6 +37,9 @@ class WalNeed {
       : users_(std::move(users)), histories_(std::move(histories)) {}
 
   bool empty() const { return users_.empty(); }
+  /// Timelines on which there are backups that do without part of the WAL after them, and from where on the WAL is
+  /// whole all the same.
+  ExpiredWal expired() const;
   /// From which segment on all of the timeline is needed; none if no backup with `whole` leads to it.
   std::optional<uint64_t> whole_from(TimelineId timeline) const;
   /// Whether any of the segments from `first` to `last` is needed.

@@ -55,6 +55,15 @@ TEST(WalNeed, TimelineWithoutAHistoryMayComeFromAnyEarlierOne) {
   EXPECT_FALSE(need.needs({kTwo, 5}));
 }
 
+TEST(WalNeed, SaysFromWhereOnWalIsWholeWhereABackupDoesWithout) {
+  EXPECT_TRUE(WalNeed({user(kOne, 5, 6), user(kOne, 9, 10)}, {}).expired().empty());
+  EXPECT_EQ(WalNeed({user(kOne, 5, 6, false), user(kOne, 9, 10)}, {}).expired(), (ExpiredWal{{kOne, 9}}));
+  // A backup of timeline 1 does without the way to timeline 2, where WAL is whole from 12 on.
+  const std::vector<pg::TimelineHistory> histories{{kTwo, {{kOne, at(8), ""}}}, {kThree, {{kOne, at(4), ""}}}};
+  EXPECT_EQ(WalNeed({user(kOne, 5, 6, false), user(kTwo, 12, 13)}, histories).expired(),
+            (ExpiredWal{{kOne, std::nullopt}, {kTwo, 12}}));
+}
+
 TEST(WalNeed, BackupThatCrossedTimelinesNeedsBoth) {
   const WalNeed need({{kOne, kTwo, at(5), 5, 7, false}}, {});
   EXPECT_TRUE(need.needs({kOne, 6}));

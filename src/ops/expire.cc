@@ -55,7 +55,7 @@ class Expiry {
  private:
   const std::string& stanza() const { return options_.stanza; }
   bool is_young(const Tombstone& tombstone) const { return now_ - tombstone.time() < grace_; }
-  ExpirePass pass() { return {repository_, stanza(), now_, grace_, remover_, report_}; }
+  ExpirePass pass() { return {repository_, stanza(), now_, grace_, options_.dry_run, remover_, report_}; }
 
   // -- What there is.
 

@@ -37,6 +37,7 @@ struct ExpirePass {
   const std::string& stanza;
   Timestamp now;
   std::chrono::microseconds grace;
+  bool dry_run;
   ExpireRemover& remover;
   ExpireReport& report;
 

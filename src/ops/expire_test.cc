@@ -12,6 +12,7 @@
 #include "catalog/hold.h"
 #include "catalog/tombstone.h"
 #include "catalog/wal.h"
+#include "catalog/wal_expired.h"
 #include "pg/timeline_history.h"
 #include "repo/manifest.h"
 #include "repo/stored_file.h"
@@ -298,6 +299,7 @@ TEST(Expire, ArchiveWindowLeavesOlderBackupsWhatMakesThemConsistent) {
   EXPECT_EQ(scene.labels().size(), 3u);
   scene.expect_whole();
   EXPECT_EQ(scene.expire().wal.count, 0u);
+  EXPECT_EQ(*read_expired_wal(*scene.repository_, "main", 1, kSegment), (ExpiredWal{{TimelineId{1}, 11}}));
 }
 
 TEST(Expire, FilesOfASegmentGoWithItAndHistoriesStay) {

@@ -158,6 +158,11 @@ Result<> expire_wal(const ExpirePass& pass, const ClusterRecord& cluster, const 
   all.insert(all.end(), need.waiting.begin(), need.waiting.end());
   if (need.kept.empty()) return {};  // Without a backup, WAL is all there is.
   TRY_ASSIGN(const auto histories, read_histories(pass, cluster.number));
+  // Said before anything goes, so that what lacks is never taken for lost.
+  if (!pass.dry_run) {
+    TRY(write_expired_wal(pass.repository, pass.stanza, cluster.number, cluster.wal_segment_bytes,
+                          WalNeed(need.kept, histories).expired(), pass.now));
+  }
   return WalPass(pass, cluster, WalNeed(need.kept, histories), WalNeed(std::move(all), histories)).run();
 }
 

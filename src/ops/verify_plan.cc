@@ -185,7 +185,7 @@ class Planner {
         const std::string name = object.key.value.substr(prefix.size());
         const size_t slash = name.find('/');
         if (slash != std::string::npos) {
-          if (name.starts_with("dropped/")) {
+          if (name.starts_with("dropped/") || name.starts_with("expired/")) {
             plan_.records.push_back(object.key);
             continue;
           }

@@ -80,6 +80,7 @@ Result<WalCoverage> survey_wal(const Repository& repository, const std::string& 
     if (backup.meta && backup.meta->cluster_number == cluster) request.backups.push_back(*backup.meta);
   }
   TRY_ASSIGN(request.given_up, read_given_up(repository, stanza, wal));
+  TRY_ASSIGN(request.expired, read_expired_wal(repository, stanza, cluster, wal.segment_bytes()));
   TRY_ASSIGN(request.partials, list_partial_segments(repository, stanza, cluster));
   request.stored_at = [&](const pg::WalSegment& segment) {
     return stored_at(repository, stanza, cluster, pg::segment_name(segment, wal.segment_bytes()));

@@ -126,6 +126,43 @@ TEST(ExpireRun, WhatStaysRecoversAndWhatWentIsGone) {
   EXPECT_FALSE(fs::exists(cli.repo_path() + "/main"));
 }
 
+TEST(ExpireRun, WalThatARuleLetGoIsNotMissed) {
+  PGARK_REQUIRE_PG(install, 15);
+  ASSERT_OK_AND_ASSIGN(auto scene, RestoreScene::create(install));
+  PgarkCli& cli = *scene->cli;
+  ASSERT_OK(cli.set("global", "repo1-retention-full", "3"));
+  ASSERT_OK(cli.set("global", "repo1-retention-archive", "1"));
+  ASSERT_OK(cli.set("global", "expire-grace", "0"));
+  std::vector<json> made;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_OK(scene->ledger->commit_rows(10));
+    ASSERT_OK_AND_ASSIGN(made.emplace_back(), make(*scene, "full"));
+    ASSERT_OK(scene->ledger->commit_rows(10));
+    ASSERT_OK(scene->server->archive_all());
+    ASSERT_OK(scene->server->archive_all());
+  }
+  ASSERT_OK(scene->ledger->commit_rows(10));
+  ASSERT_OK(scene->server->archive_all());
+  EXPECT_EQ(labels(*scene).size(), 3u);
+  EXPECT_GT(made.back().at("expire").at("wal").at("count"), 0);
+
+  // Nobody takes it for lost.
+  ASSERT_OK_AND_ASSIGN(const json info, cli.run_json({"info"}));
+  const json& timeline = info.at("stanzas").at(0).at("clusters").at(0).at("timelines").at(0);
+  EXPECT_THAT(timeline.at("gaps"), IsEmpty());
+  EXPECT_THAT(timeline.at("broken"), IsEmpty());
+  ASSERT_OK_AND_ASSIGN(const ProcessResult checked, cli.run({"check", "--output=json"}));
+  EXPECT_THAT(checked.out, Not(HasSubstr("wal_gap")));
+  ASSERT_OK(cli.run_ok({"verify"}));
+  ASSERT_OK(cli.run_ok({"archive-heal"}));
+
+  // The oldest is consistent at its end, the newest recovers to the end of WAL.
+  ASSERT_OK_AND_ASSIGN(const Lsn stop, parse_lsn(made.front().at("stop_lsn").get<std::string>()));
+  ASSERT_OK(scene->restore_and_verify("oldest", LedgerTarget::immediate(stop),
+                                      {"--set=" + made.front().at("label").get<std::string>()}));
+  ASSERT_OK(scene->restore_and_verify("newest", LedgerTarget::latest()));
+}
+
 TEST(ExpireRun, RestoreThatReadsTheBackupEndsWell) {
   PGARK_REQUIRE_PG(install, 15);
   ASSERT_OK_AND_ASSIGN(auto scene, RestoreScene::create(install));
