@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <set>
@@ -74,9 +75,10 @@ struct DeltaBuffers {
   std::vector<ZeroRange> zeros;
 };
 
+/// Compares the bytes with themselves, one further: as fast as memory allows.
 bool is_zero(Bytes bytes) {
   return bytes.empty() ||
-         (bytes.front() == std::byte{0} && std::equal(bytes.begin(), bytes.end() - 1, bytes.begin() + 1, bytes.end()));
+         (bytes.front() == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 std::vector<DeltaTask> make_tasks(FileChunk chunk, const FileMaker& maker, const DeltaIndex& index) {

@@ -145,7 +145,7 @@ class DeltaRestore : public RestoreFixture {
         (void)write_file_durable(path + ".stray", "x");
         break;
       case 8:
-        fs::remove_all(at(directory), gone);
+        (void)testing::remove_tree(at(directory));
         fs::create_directory_symlink(outside(), at(directory), gone);
         break;
       case 9:
@@ -153,7 +153,7 @@ class DeltaRestore : public RestoreFixture {
                         fs::perm_options::nofollow, gone);
         break;
       default:
-        fs::remove_all(at(directory), gone);
+        (void)testing::remove_tree(at(directory));
     }
   }
 
@@ -221,11 +221,11 @@ TEST_F(DeltaRestore, RemovesWhatDoesNotBelong) {
 }
 
 TEST_F(DeltaRestore, NeverFollowsLinks) {
-  fs::remove_all(at("base/1"));
+  ASSERT_OK(testing::remove_tree(at("base/1")));
   fs::create_symlink(outside(), at("base/1"));
-  fs::remove_all(at("base/2/20001"));
+  ASSERT_OK(testing::remove_tree(at("base/2/20001")));
   fs::create_symlink(outside() + "/2619", at("base/2/20001"));
-  fs::remove_all(at("odd"));
+  ASSERT_OK(testing::remove_tree(at("odd")));
   fs::create_symlink(scratch_ / "nowhere", at("odd"));
   mend(delta_request());
   expect_right();
@@ -244,7 +244,7 @@ TEST_F(DeltaRestore, NeverTakesControlFileThroughALink) {
 TEST_F(DeltaRestore, ReplacesFilesOfOtherKinds) {
   fs::remove(at("base/1/16384"));
   fs::create_directories(at("base/1/16384/inside"));
-  fs::remove_all(at("base/2"));
+  ASSERT_OK(testing::remove_tree(at("base/2")));
   ASSERT_OK(write_file_durable(at("base/2"), "a file"));
   fs::remove(at("global/pg_control"));
   fs::create_directories(at("global/pg_control/inside"));
@@ -279,7 +279,7 @@ TEST_F(DeltaRestore, MakesModesAndTimesRight) {
 
 TEST_F(DeltaRestore, BringsBackWhatIsGone) {
   for (const char* path : {"base/1", "odd", "pg_wal", "postgresql.auto.conf", "global/pg_control"})
-    fs::remove_all(at(path));
+    ASSERT_OK(testing::remove_tree(at(path)));
   mend(delta_request());
   expect_right();
 }
@@ -372,7 +372,7 @@ TEST_F(DeltaRestore, ComparesFilesWhoseBlockMapsAreInParts) {
 
 TEST_F(DeltaRestore, IsARestoreWhereThereIsNothing) {
   for (const bool absent : {true, false}) {
-    fs::remove_all(root());
+    ASSERT_OK(testing::remove_tree(root()));
     if (!absent) fs::create_directory(root());
     ASSERT_OK_AND_ASSIGN(const RestoreReport report, restore(delta_request()));
     EXPECT_FALSE(report.delta.has_value());
