@@ -1,7 +1,6 @@
 #include "catalog/forecast.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 namespace pgark {
@@ -9,6 +8,8 @@ namespace {
 
 using Days = std::chrono::duration<double, std::ratio<86400>>;
 
+/// Diffs and incrs that are more frequent than this are taken together.
+constexpr Days kOtherEveryMin{1.0 / 24};
 /// Backups closer together than this are one as far as their frequency goes: a try, and another after a failure.
 constexpr auto kApartMin = std::chrono::hours(12);
 constexpr auto kHistoryMin = std::chrono::days(3);
@@ -19,9 +20,16 @@ constexpr auto kNoOtherFull = std::chrono::days(35);
 struct Cadence {
   std::optional<Days> full_every;
   uint64_t full_bytes = 0;
-  uint64_t others_bytes_per_day = 0;
-  BackupType others = BackupType::kIncr;
-  bool has_others = false;
+  std::optional<Days> other_every;  // Diffs and incrs, all taken for such as the last one is.
+  BackupType other = BackupType::kIncr;
+  uint64_t other_bytes = 0;  // Each.
+
+  uint64_t bytes_per_day() const {
+    double bytes = 0;
+    if (full_every) bytes += static_cast<double>(full_bytes) / full_every->count();
+    if (other_every) bytes += static_cast<double>(other_bytes) / other_every->count();
+    return static_cast<uint64_t>(bytes);
+  }
 };
 
 Cadence read_cadence(const SpaceHistory& history) {
@@ -29,6 +37,7 @@ Cadence read_cadence(const SpaceHistory& history) {
   std::vector<Timestamp> fulls;
   const BackupMeta* last_full = nullptr;
   double others_bytes = 0;
+  size_t others_count = 0;
   for (const BackupMeta& backup : history.backups) {
     if (backup.type == BackupType::kFull) {
       last_full = &backup;
@@ -36,8 +45,8 @@ Cadence read_cadence(const SpaceHistory& history) {
       continue;
     }
     others_bytes += static_cast<double>(backup.stored_bytes);
-    cadence.has_others = true;
-    cadence.others = backup.type;
+    ++others_count;
+    cadence.other = backup.type;
   }
   if (last_full != nullptr) {
     cadence.full_bytes = last_full->stored_bytes;
@@ -54,8 +63,9 @@ Cadence read_cadence(const SpaceHistory& history) {
     cadence.full_every = std::max(*cadence.full_every, Days(history.now - fulls.back()));
   }
   const Days span = history.now - history.backups.front().stopped;
-  if (span >= Days(kHistoryMin)) {
-    cadence.others_bytes_per_day = static_cast<uint64_t>(others_bytes / span.count());
+  if (others_count > 0 && span >= Days(kHistoryMin)) {
+    cadence.other_every = std::max(span / static_cast<double>(others_count), kOtherEveryMin);
+    cadence.other_bytes = static_cast<uint64_t>(others_bytes / (span / *cadence.other_every));
   }
   return cadence;
 }
@@ -70,11 +80,6 @@ bool can_project(const SpaceHistory& history, const RetentionRules& rules, const
   return by_days || span > kNoOtherFull;
 }
 
-std::string family_of(const std::string& label) {
-  const auto parsed = parse_backup_label(label);
-  return parsed ? parsed->full_label : label;
-}
-
 class Projection {
  public:
   Projection(const SpaceHistory& history, const RetentionRules& rules, const Cadence& cadence)
@@ -82,28 +87,33 @@ class Projection {
     for (const BackupMeta& backup : history.backups) {
       add(backup.label, backup.type, backup.prior_label, backup.stopped, backup.stored_bytes);
       backups_.back().bad_page_count = backup.bad_page_count;
+      const auto hold = history.holds.find(backup.label);
+      if (hold != history.holds.end()) backups_.back().hold_until = hold->second;
     }
-    for (const BackupMeta& backup : history.backups) {
-      if (backup.type == BackupType::kFull) last_full_ = backup.stopped;
-    }
+    last_other_ = history.now;
     begin_ = history.backups.front().started;
   }
 
   /// Bytes held at the end of a day.
   Result<double> day(uint32_t number) {
     const Timestamp now = history_.now + std::chrono::days(number);
-    if (number > 0) make_backup(now);
+    make_backups(now);
     TRY_ASSIGN(const auto decisions, decide_retention(rules_, backups_, now));
     std::set<std::string> kept;
     for (const RetentionDecision& decision : decisions)
       if (decision.keep) kept.insert(decision.label);
     std::erase_if(backups_, [&](const RetentionBackup& backup) { return !kept.contains(backup.label); });
-    return backup_bytes() + wal_bytes(now);
+    drop_unneeded(std::move(kept));
+    double held = wal_bytes(now);
+    for (const Stored& one : stored_) held += one.bytes;
+    return held;
   }
 
  private:
+  /// What a backup added to the repository.
   struct Stored {
     std::string label;
+    std::string prior;
     double bytes = 0;
   };
 
@@ -114,63 +124,50 @@ class Projection {
     backup.prior_label = prior;
     backup.stopped = stopped;
     backups_.push_back(std::move(backup));
-    families_[family_of(label)].push_back({label, static_cast<double>(bytes)});
-    if (type == BackupType::kFull) family_ = label;
+    stored_.push_back({label, prior, static_cast<double>(bytes)});
+    last_ = label;
+    if (type != BackupType::kFull) return;
+    full_ = label;
+    last_full_ = stopped;
   }
 
-  void make_backup(Timestamp now) {
-    const bool full_due = cadence_.full_every && Days(now - last_full_) + Days(0.01) >= *cadence_.full_every;
-    if (full_due) {
-      last_full_ = now;
-      add(make_backup_label(BackupType::kFull, now, ""), BackupType::kFull, "", now,
-          fulls_of_a_day() * cadence_.full_bytes);
-    } else if (cadence_.has_others && !family_.empty()) {
-      const std::string prior = backups_.empty() ? family_ : backups_.back().label;
-      add(make_backup_label(cadence_.others, now, family_), cadence_.others, prior, now, cadence_.others_bytes_per_day);
-    }
-  }
-  /// Several a day are made as one.
-  uint64_t fulls_of_a_day() const {
-    return std::max<uint64_t>(1, static_cast<uint64_t>(1.0 / std::max(cadence_.full_every->count(), 0.1) + 0.5));
-  }
-
-  double backup_bytes() const {
-    std::set<std::string> kept;
-    for (const RetentionBackup& backup : backups_) kept.insert(backup.label);
-    double sum = 0;
-    for (const auto& [family, members] : families_) {
-      double until_here = 0;
-      double held = 0;
-      for (const Stored& member : members) {
-        until_here += member.bytes;
-        if (kept.contains(member.label)) held = until_here;
+  /// Those that are due up to `now`, fulls and others in the order of their times.
+  void make_backups(Timestamp now) {
+    const auto after = [](Timestamp time, Days every) {
+      return time + std::chrono::duration_cast<std::chrono::microseconds>(every);
+    };
+    for (;;) {
+      std::optional<Timestamp> full;
+      std::optional<Timestamp> other;
+      // One that is overdue comes now.
+      if (cadence_.full_every) full = std::max(after(last_full_, *cadence_.full_every), history_.now);
+      if (cadence_.other_every && !full_.empty()) other = after(last_other_, *cadence_.other_every);
+      if (full && *full <= now && (!other || *full <= *other)) {
+        add(make_backup_label(BackupType::kFull, *full, ""), BackupType::kFull, "", *full, cadence_.full_bytes);
+      } else if (other && *other <= now) {
+        last_other_ = *other;
+        const std::string& prior = cadence_.other == BackupType::kDiff ? full_ : last_;
+        add(make_backup_label(cadence_.other, *other, full_), cadence_.other, std::string(prior), *other,
+            cadence_.other_bytes);
+      } else {
+        return;
       }
-      sum += held;
     }
-    return sum;
   }
 
-  /// From where on all WAL is kept.
-  Timestamp wal_from(Timestamp now) const {
-    if (backups_.empty()) return now;
-    Timestamp from = backups_.front().stopped;
-    if (!rules_.archive) return from;
-    uint32_t seen = 0;
-    for (auto backup = backups_.rbegin(); backup != backups_.rend(); ++backup) {
-      const bool counts = backup->type == BackupType::kFull ||
-                          (backup->type == BackupType::kDiff && rules_.archive_type != BackupType::kFull) ||
-                          rules_.archive_type == BackupType::kIncr;
-      if (!counts || ++seen < *rules_.archive) continue;
-      return backup->stopped;
-    }
-    return from;
+  /// A backup may need what every prior one of it stored, whether that one is kept or not.
+  void drop_unneeded(std::set<std::string> needed) {
+    for (auto one = stored_.rbegin(); one != stored_.rend(); ++one)
+      if (needed.contains(one->label)) needed.insert(one->prior);
+    std::erase_if(stored_, [&](const Stored& one) { return !needed.contains(one.label); });
   }
 
   double wal_bytes(Timestamp now) const {
-    const Timestamp from = std::max(wal_from(now), begin_);
+    const auto first = first_with_whole_wal(rules_, backups_);
+    const Timestamp from = std::max(first ? backups_[*first].stopped : now, begin_);
     const double past = Days(history_.now - begin_).count();
     const double density = past > 0 ? static_cast<double>(history_.wal_bytes) / past : 0;
-    const double old = std::max(0.0, Days(history_.now - std::max(from, begin_)).count()) * density;
+    const double old = std::max(0.0, Days(history_.now - from).count()) * density;
     const double added =
         Days(now - std::max(from, history_.now)).count() * static_cast<double>(history_.wal_bytes_per_day);
     return old + std::max(0.0, added);
@@ -180,9 +177,11 @@ class Projection {
   const RetentionRules& rules_;
   const Cadence& cadence_;
   std::vector<RetentionBackup> backups_;
-  std::map<std::string, std::vector<Stored>> families_;
-  std::string family_;
+  std::vector<Stored> stored_;  // In the order in which they were made.
+  std::string full_;            // Labels of the last full and of the last backup.
+  std::string last_;
   Timestamp last_full_{};
+  Timestamp last_other_{};
   Timestamp begin_{};
 };
 
@@ -196,11 +195,7 @@ Result<SpaceForecast> forecast_space(const SpaceHistory& history, const Retentio
   if (history.backups.empty()) return forecast;
   const Cadence cadence = read_cadence(history);
   forecast.next_full_bytes = cadence.full_bytes;
-  forecast.backup_bytes_per_day = cadence.others_bytes_per_day;
-  if (cadence.full_every && cadence.full_every->count() > 0) {
-    forecast.backup_bytes_per_day +=
-        static_cast<uint64_t>(static_cast<double>(cadence.full_bytes) / cadence.full_every->count());
-  }
+  forecast.backup_bytes_per_day = cadence.bytes_per_day();
   if (!can_project(history, rules, cadence)) return forecast;
   forecast.projected = true;
   Projection projection(history, rules, cadence);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct SpaceHistory {
   uint64_t wal_bytes = 0;           // Stored WAL, all of it.
   uint64_t wal_bytes_per_day = 0;   // As stored.
   Timestamp now{};
+  std::map<std::string, Timestamp> holds;  // Until when, by label.
 };
 
 struct SpaceForecast {
@@ -34,9 +36,10 @@ struct SpaceForecast {
 
 /// Look ahead, a day at a time: backups go on as often and as large as so far, each day's WAL is added, and what the
 /// rules no longer keep goes, by decide_retention() itself.
-/// Shape:  a diff or incr is taken to need everything its family (the full and what followed it) stored before it.
-///         There is no projection from less than three days of backups, nor, where only full backups that are made make
-///         others go, from a single full unless it is so old that no other seems to follow.
+/// Shape:  a backup is taken to need all that the backups it builds on stored. There is no projection from less than
+/// three
+///         days of backups, nor, where only full backups that are made make others go, from a single full unless it is
+///         so old that no other seems to follow.
 /// Errors: as decide_retention().
 Result<SpaceForecast> forecast_space(const SpaceHistory& history, const RetentionRules& rules, uint64_t free_bytes,
                                      uint32_t horizon_days = 60);

@@ -77,6 +77,59 @@ TEST(Forecast, RetentionThatKeepsMoreThanFitsIsFoundBeforeItDoes) {
   EXPECT_LT(*forecast.full_in_days, 21u);
 }
 
+TEST(Forecast, FrequentBackupsCountOneByOne) {
+  // A full every twelve hours, as many kept as there are, and a diff every hour, of which three are kept.
+  SpaceHistory past = history(5, 100, 0, 0, 0, 0);
+  past.backups.clear();
+  std::string full;
+  for (int hour = 0; hour <= 5 * 24; ++hour) {
+    const bool is_full = hour % 12 == 0;
+    if (!is_full && hour < 5 * 24 - 3) continue;  // Expired.
+    BackupMeta meta;
+    meta.type = is_full ? BackupType::kFull : BackupType::kDiff;
+    meta.started = meta.stopped = kNow - std::chrono::hours(5 * 24 - hour);
+    meta.label = make_backup_label(meta.type, meta.stopped, full);
+    if (is_full) full = meta.label;
+    if (!is_full) meta.prior_label = full;
+    meta.stored_bytes = is_full ? 100 * kGiB : 10 * kGiB;
+    meta.logical_bytes = 300 * kGiB;
+    past.backups.push_back(meta);
+  }
+  RetentionRules rules = keep_fulls(11);
+  rules.diff = 3;
+  const SpaceForecast forecast = forecast_ok(past, rules, 120 * kGiB);
+  EXPECT_TRUE(forecast.projected);
+  EXPECT_FALSE(forecast.full_in_days.has_value()) << *forecast.full_in_days;
+}
+
+TEST(Forecast, DiffsDoNotNeedEachOther) {
+  // A diff a day of 10 GiB, two kept, and no other full: at most one more at a time.
+  SpaceHistory past = history(40, 100, 1, 100 * kGiB, 10 * kGiB, 0);
+  for (BackupMeta& backup : past.backups) {
+    if (backup.type == BackupType::kFull) continue;
+    backup.type = BackupType::kDiff;
+    backup.label.back() = 'D';
+  }
+  past.backups.erase(past.backups.begin() + 1, past.backups.end() - 2);
+  RetentionRules rules = keep_fulls(1);
+  rules.diff = 2;
+  EXPECT_LE(forecast_ok(past, rules, 1000 * kGiB).growth_bytes_max, 10 * kGiB);
+  // Incrs do.
+  for (BackupMeta& backup : past.backups) {
+    if (backup.type == BackupType::kFull) continue;
+    backup.type = BackupType::kIncr;
+    backup.label.back() = 'I';
+  }
+  EXPECT_GT(forecast_ok(past, rules, 1000 * kGiB).growth_bytes_max, 20 * kGiB);
+}
+
+TEST(Forecast, HeldBackupsStay) {
+  SpaceHistory past = history(15, 7, 0, 100 * kGiB, 0, 0);
+  EXPECT_EQ(forecast_ok(past, keep_fulls(2), 1000 * kGiB).growth_bytes_max, 0u) << "three are there, two are kept";
+  for (const BackupMeta& backup : past.backups) past.holds[backup.label] = Timestamp::max();
+  EXPECT_EQ(forecast_ok(past, keep_fulls(2), 1000 * kGiB).growth_bytes_max, 200 * kGiB);
+}
+
 TEST(Forecast, WalAloneFillsTheDisk) {
   const SpaceHistory past = history(15, 7, 0, 1 * kGiB, 0, 50 * kGiB);
   const SpaceForecast forecast = forecast_ok(past, keep_fulls(8), 1000 * kGiB);
@@ -92,7 +145,7 @@ TEST(Forecast, WalOfArchiveRetentionGoesEarlier) {
 }
 
 TEST(Forecast, SaysNothingWithoutHistory) {
-  EXPECT_FALSE(forecast_ok({.backups = {}, .now = kNow}, {}, 0).projected);
+  EXPECT_FALSE(forecast_ok({.backups = {}, .now = kNow, .holds = {}}, {}, 0).projected);
   EXPECT_FALSE(forecast_ok(history(1, 1, 1, kGiB, kGiB, kGiB), {}, 1).projected);
   EXPECT_FALSE(forecast_ok(history(2, 1, 1, kGiB, kGiB, kGiB), {}, 1).projected);
   EXPECT_TRUE(forecast_ok(history(4, 1, 1, kGiB, kGiB, kGiB), {}, 1).projected);

@@ -149,10 +149,6 @@ struct CheckState {
 /// The newest readable backup of the cluster that the repository's stanza is of now; null if there is none.
 const BackupMeta* newest_backup(const CheckedRepository& one);
 
-/// forecast_space() over what was found in a repository.
-Result<SpaceForecast> forecast_of(const std::vector<ListedBackup>& backups, const std::optional<WalRate>& rate,
-                                  const RetentionRules& rules, uint64_t free_bytes, Timestamp now);
-
 /// Looks at one aspect and adds findings. An error it returns becomes a finding named after the examiner.
 struct Examiner {
   std::string_view name;

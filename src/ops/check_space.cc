@@ -5,6 +5,7 @@
 #include <array>
 #include <filesystem>
 
+#include "catalog/hold.h"
 #include "core/log.h"
 #include "ops/check_examiners.h"
 
@@ -91,10 +92,27 @@ void examine_elsewhere(CheckState& state) {
                                  state.options.places.rbegin()->first + 1)});
 }
 
+/// What forecast_space() wants to know of a repository.
+Result<SpaceHistory> history_of(const CheckState& state, const CheckedRepository& one) {
+  SpaceHistory history;
+  history.now = state.clock.now();
+  for (const ListedBackup& backup : *one.backups)
+    if (backup.meta) history.backups.push_back(*backup.meta);
+  if (one.wal_rate) {
+    history.wal_bytes = one.wal_rate->total_count * one.wal_rate->stored_bytes_each;
+    history.wal_bytes_per_day = one.wal_rate->stored_bytes_per_day().value_or(0);
+  }
+  TRY_ASSIGN(const auto holds, read_holds(*one.repository, state.options.stanza));
+  for (const auto& [label, hold] : holds)
+    if (hold.until) history.holds[label] = *hold.until;
+  return history;
+}
+
 Result<> examine_room(CheckState& state, CheckedRepository& one, const std::optional<RetentionRules>& known) {
   if (!one.place || !one.backups) return {};
   const RetentionRules rules = known.value_or(RetentionRules{});
-  TRY_ASSIGN(one.forecast, forecast_of(*one.backups, one.wal_rate, rules, one.place->free_bytes, state.clock.now()));
+  TRY_ASSIGN(const SpaceHistory history, history_of(state, one));
+  TRY_ASSIGN(one.forecast, forecast_space(history, rules, one.place->free_bytes));
   if (!known) one.forecast->projected = false;
   const SpaceForecast& forecast = *one.forecast;
   const std::string left =
@@ -123,19 +141,6 @@ Result<> examine_room(CheckState& state, CheckedRepository& one, const std::opti
 }
 
 }  // namespace
-
-Result<SpaceForecast> forecast_of(const std::vector<ListedBackup>& backups, const std::optional<WalRate>& rate,
-                                  const RetentionRules& rules, uint64_t free_bytes, Timestamp now) {
-  SpaceHistory history;
-  history.now = now;
-  for (const ListedBackup& backup : backups)
-    if (backup.meta) history.backups.push_back(*backup.meta);
-  if (rate) {
-    history.wal_bytes = rate->total_count * rate->stored_bytes_each;
-    history.wal_bytes_per_day = rate->stored_bytes_per_day().value_or(0);
-  }
-  return forecast_space(history, rules, free_bytes);
-}
 
 Result<> examine_places(CheckState& state) {
   for (CheckedRepository& one : state.repositories) {
