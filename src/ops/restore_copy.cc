@@ -14,9 +14,13 @@ namespace pgark {
 namespace {
 
 constexpr size_t kOpenFilesMax = 256;
+// A file whose runs are shorter on average is filled all over at once: its pages lie in many packs. What is written
+// back of it early is laid out on the disk in fragments.
+constexpr uint64_t kEarlyWritebackRunBytes = kExtentBytes / 2;
 
 /// A file of a chunk while its pieces are written, by several workers as it happens.
 struct OpenPart {
+  bool in_order = false;  // Its content comes in long runs: writeback may begin before it is whole.
   Mutex mu;
   File file GUARDED_BY(mu);
   uint32_t users GUARDED_BY(mu) = 0;
@@ -56,6 +60,9 @@ std::shared_ptr<ChunkWork> make_work(FileChunk chunk, const FileMaker& maker) {
       work->pieces.push_back(
           {run.extent, static_cast<uint32_t>(i), run.extent_offset, static_cast<uint32_t>(run.bytes), run.file_offset});
     OpenPart& part = work->parts[i];
+    uint64_t bytes = 0;
+    for (const Run& run : file.runs) bytes += run.bytes;
+    part.in_order = bytes >= file.runs.size() * kEarlyWritebackRunBytes;
     const MutexLock lock(part.mu);
     part.pieces_left = static_cast<uint32_t>(file.runs.size());
   }
@@ -166,11 +173,11 @@ class Copier {
     written_ += piece.bytes;
     progress_.bytes_done += piece.bytes;
     part.unflushed_bytes += piece.bytes;
-    if (part.unflushed_bytes >= kFlushBytes) {
+    const bool done = part.pieces_left == 0;
+    if (part.unflushed_bytes >= kFlushBytes && (part.in_order || done)) {
       part.unflushed_bytes = 0;
       begin_writeback(part.file);
     }
-    const bool done = part.pieces_left == 0;
     if (done) TRY(maker_.finish(part.file, entry));
     if (done || (part.users == 0 && open_file_count() > kOpenFilesMax)) {
       --open_file_count();
