@@ -146,6 +146,15 @@ class PriorBlocks {
   std::vector<uint64_t> list_;
 };
 
+/// What is read, and what of it may be stored already.
+struct Source {
+  const File& file;
+  const std::string& path;
+  bool keep_together = false;        // Small: better in one extent.
+  const PriorFile* prior = nullptr;  // To be compared with; null: nothing is.
+  PriorBlocks* older = nullptr;      // Its blocks; with `prior`.
+};
+
 }  // namespace
 
 uint64_t part_count(uint64_t bytes) { return std::max<uint64_t>(1, (bytes + kCopyPartBytes - 1) / kCopyPartBytes); }
@@ -253,8 +262,11 @@ struct CopyWorker::State {
       runs.add((*prior.extents)[run.extent], run);
       totals.referenced_bytes += run.bytes;
     });
+  }
+
+  /// What was known of bad pages, where nobody looks at pages now.
+  void remember_bad_blocks(const PriorFile& prior, uint64_t begin, uint64_t end, PartRuns& runs) {
     if (options.check_pages) return;
-    // Pages that were bad are read again (they are in the ranges), but nobody looks at them now.
     for (const uint32_t block : prior.entry->bad_blocks)
       if (block * kHashBlockBytes >= begin && block * kHashBlockBytes < end) runs.bad_blocks.push_back(block);
   }
@@ -285,6 +297,7 @@ struct CopyWorker::State {
   Result<> copy_ranges(const File& file, const std::string& path, uint64_t begin, uint64_t end, const PriorFile& prior,
                        PartRuns& runs, const CancelToken& cancel) {
     refer(prior, begin, end, runs);
+    remember_bad_blocks(prior, begin, end, runs);
     auto pages = page_context(file, path);
     const auto& ranges = prior.work.ranges;
     auto range = std::partition_point(ranges.begin(), ranges.end(),
@@ -300,20 +313,7 @@ struct CopyWorker::State {
               POSIX_FADV_WILLNEED);
       const uint64_t from = std::max(begin, range->begin * kHashBlockBytes);
       const uint64_t to = std::min(end, range->end * kHashBlockBytes);
-      for (uint64_t offset = from; offset < to;) {
-        TRY(cancel.check());
-        const uint64_t want = std::min<uint64_t>(kReadBytes, to - offset);
-        TRY_ASSIGN(const size_t got, fill(file, offset, want));
-        if (pages.has_value()) TRY(check_pages(*pages, offset, got, runs, cancel));
-        TRY(gather(path, offset, got, false, nullptr, nullptr, runs));
-        progress.bytes_done.fetch_add(want, std::memory_order_relaxed);
-        if (got < want) {
-          shrank(path, offset + got);
-          progress.bytes_done.fetch_add(to - offset - want, std::memory_order_relaxed);
-          break;
-        }
-        offset += want;
-      }
+      TRY(copy_stretch({file, path, false, nullptr, nullptr}, from, to, pages, runs, cancel));
     }
     return {};
   }
@@ -325,20 +325,29 @@ struct CopyWorker::State {
       ::posix_fadvise(file.fd(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_SEQUENTIAL);
     auto pages = page_context(file, path);
     std::optional<PriorBlocks> older;
-    if (prior != nullptr) older.emplace(*prior, options.prior->hashes, unreadable_packs);
+    if (prior != nullptr) {
+      older.emplace(*prior, options.prior->hashes, unreadable_packs);
+      remember_bad_blocks(*prior, begin, end, runs);
+    }
+    return copy_stretch({file, path, small, prior, older ? &*older : nullptr}, begin, end, pages, runs, cancel);
+  }
+
+  /// Read and settle the blocks of a file from `begin` to `end`.
+  Result<> copy_stretch(const Source& source, uint64_t begin, uint64_t end, std::optional<PageContext>& pages,
+                        PartRuns& runs, const CancelToken& cancel) {
     for (uint64_t offset = begin; offset < end;) {
       TRY(cancel.check());
       const uint64_t want = std::min<uint64_t>(kReadBytes, end - offset);
       if (offset + want < end)
-        ::posix_fadvise(file.fd(), static_cast<off_t>(offset + want),
+        ::posix_fadvise(source.file.fd(), static_cast<off_t>(offset + want),
                         static_cast<off_t>(std::min(kReadAheadBytes, end - offset - want)), POSIX_FADV_WILLNEED);
-      TRY_ASSIGN(const size_t got, fill(file, offset, want));
+      TRY_ASSIGN(const size_t got, fill(source.file, offset, want));
       if (pages.has_value()) TRY(check_pages(*pages, offset, got, runs, cancel));
-      TRY(gather(path, offset, got, small, prior, older ? &*older : nullptr, runs));
+      TRY(gather(source, offset, got, runs));
       progress.bytes_done.fetch_add(want, std::memory_order_relaxed);
       if (got < want) {
         // It was truncated: WAL replays that. What the plan counts on and is not there is zeros.
-        shrank(path, offset + got);
+        shrank(source.path, offset + got);
         progress.bytes_done.fetch_add(end - offset - want, std::memory_order_relaxed);
         break;
       }
@@ -348,17 +357,16 @@ struct CopyWorker::State {
   }
 
   /// Where the block at hand lies already; none: it has to be stored.
-  Result<std::optional<HeldBlock>> find_stored(const std::string& path, uint64_t offset, Bytes block,
-                                               const PriorFile* prior, PriorBlocks* older) {
+  Result<std::optional<HeldBlock>> find_stored(const Source& source, uint64_t offset, Bytes block) {
     std::optional<uint64_t> hash;
-    if (older != nullptr) {
-      if (const auto found = older->find(offset); found.has_value()) {
+    if (source.older != nullptr) {
+      if (const auto found = source.older->find(offset); found.has_value()) {
         bool same = false;
-        if (prior->work.mode == CopyMode::kNewer) {
-          same = unchanged_by_lsn(*prior, offset, block);
+        if (source.prior->work.mode == CopyMode::kNewer) {
+          same = unchanged_by_lsn(*source.prior, offset, block);
         } else {
           hash = block_hash(block);
-          TRY_ASSIGN(same, older->holds(*found, *hash));
+          TRY_ASSIGN(same, source.older->holds(*found, *hash));
         }
         if (same) {
           totals.referenced_bytes += block.size();
@@ -368,7 +376,7 @@ struct CopyWorker::State {
     }
     if (!options.find_held) return std::optional<HeldBlock>{};
     if (!hash) hash = block_hash(block);
-    auto held = options.find_held(path, offset, *hash);
+    auto held = options.find_held(source.path, offset, *hash);
     if (held) totals.reused_bytes += block.size();
     return held;
   }
@@ -383,22 +391,21 @@ struct CopyWorker::State {
 
   /// Settle every block in the buffer: zeros are left out, what lies somewhere already is referred to, the rest goes to
   /// the gatherer. `bytes`: of the file; what is beyond is padding.
-  Result<> gather(const std::string& path, uint64_t offset, uint64_t bytes, bool keep_together, const PriorFile* prior,
-                  PriorBlocks* older, PartRuns& runs) {
+  Result<> gather(const Source& source, uint64_t offset, uint64_t bytes, PartRuns& runs) {
     const Bytes data = buffer.bytes();
-    const bool look = older != nullptr || options.find_held;
+    const bool look = source.older != nullptr || options.find_held;
     size_t begin = 0;  // Of the stretch to be stored that ends at `at`.
     const auto store_until = [&](size_t at) -> Result<> {
       if (begin == at) return {};
-      return gatherer.add(runs, path, offset + begin, data.subspan(begin, at - begin),
-                          std::min<uint64_t>(at, bytes) - begin, keep_together);
+      return gatherer.add(runs, source.path, offset + begin, data.subspan(begin, at - begin),
+                          std::min<uint64_t>(at, bytes) - begin, source.keep_together);
     };
     for (size_t at = 0; at < data.size(); at += kHashBlockBytes) {
       const Bytes block = data.subspan(at, kHashBlockBytes);
       std::optional<HeldBlock> held;
       const bool zero = pg::is_all_zero(block);
       if (!zero && look) {
-        TRY_ASSIGN(held, find_stored(path, offset + at, block, prior, older));
+        TRY_ASSIGN(held, find_stored(source, offset + at, block));
       }
       if (!zero && !held) continue;
       TRY(store_until(at));
