@@ -654,6 +654,20 @@ TEST_F(VerifyResume, GoesOnWhereItWasAndReachesTheSameReport) {
   EXPECT_LE(run_bytes, whole.read_bytes);
 }
 
+TEST_F(VerifyResume, ReportDoesNotDependOnTheNumberOfThreads) {
+  const auto [extent, pack] = scene_.extent_of("base/1/100");
+  const auto [other, other_pack] = scene_.extent_of("base/1/103");
+  scene_.flip(scene_.key_of(pack), extent.offset + 20);
+  scene_.flip(scene_.key_of(other_pack), other.offset + 20);
+  const std::string key = segment_key(kFirst + 3);
+  scene_.flip(key, scene_.get(key).size() / 3);
+  const auto alone = summary(scene_.verify());
+  for (const unsigned threads : {2u, 4u, 8u}) {
+    scene_.options.process_max = threads;
+    EXPECT_EQ(summary(scene_.verify()), alone) << threads;
+  }
+}
+
 TEST_F(VerifyResume, WhatWasDoneIsNotReadAgain) {
   // Packs are read first: stop at the first read of WAL.
   scene_.store->set_rules(
