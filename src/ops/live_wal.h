@@ -20,9 +20,7 @@ namespace pgark {
 ///         is not needed.
 /// Errors: of reading the file; kCorrupt if it is a segment that does not join
 /// `before`.
-Result<std::optional<pg::WalIndex>>
-read_live_segment(const std::string &data_directory,
-                  const pg::WalSegment &segment, uint32_t segment_bytes,
-                  const pg::WalIndex *before);
+Result<std::optional<pg::WalIndex>> read_live_segment(const std::string& data_directory, const pg::WalSegment& segment,
+                                                      uint32_t segment_bytes, const pg::WalIndex* before);
 
-} // namespace pgark
+}  // namespace pgark

@@ -24,7 +24,7 @@ constexpr pg::WalRelation kTable{1663, 5, 16384};
 constexpr pg::WalFork kMain{kTable, pg::Fork::kMain};
 
 class LiveWal : public ::testing::Test {
-protected:
+ protected:
   void SetUp() override {
     scratch_ = testing::ScratchDir::create("live").value();
     ASSERT_TRUE(make_directories(scratch_ / "pg_wal").has_value());
@@ -34,22 +34,17 @@ protected:
   }
   /// Write segment `index` of the builder as it would be while it is written:
   /// `behind` after what there is of it.
-  void write(uint64_t index = 0,
-             const std::string &behind = std::string(kSegment, '\0')) {
-    std::string content(
-        as_text(wal_.bytes())
-            .substr(std::min<size_t>(index * kSegment, wal_.bytes().size())));
+  void write(uint64_t index = 0, const std::string& behind = std::string(kSegment, '\0')) {
+    std::string content(as_text(wal_.bytes()).substr(std::min<size_t>(index * kSegment, wal_.bytes().size())));
     content.resize(std::min<size_t>(content.size(), kSegment));
     content += behind.substr(content.size());
     put(index, content);
   }
-  void put(uint64_t index, const std::string &content) {
-    const std::string path =
-        scratch_ / "pg_wal/" + pg::segment_name(segment(index), kSegment);
+  void put(uint64_t index, const std::string& content) {
+    const std::string path = scratch_ / "pg_wal/" + pg::segment_name(segment(index), kSegment);
     ASSERT_TRUE(write_file_durable(path, content).has_value());
   }
-  Result<std::optional<pg::WalIndex>>
-  read(uint64_t index = 0, const pg::WalIndex *before = nullptr) const {
+  Result<std::optional<pg::WalIndex>> read(uint64_t index = 0, const pg::WalIndex* before = nullptr) const {
     return read_live_segment(scratch_.path(), segment(index), kSegment, before);
   }
 
@@ -57,32 +52,28 @@ protected:
   WalBuilder wal_;
 };
 
-std::vector<uint32_t> blocks_of(const pg::WalIndex &index) {
+std::vector<uint32_t> blocks_of(const pg::WalIndex& index) {
   const auto found = index.changes.find(kMain);
-  return found == index.changes.end() ? std::vector<uint32_t>{}
-                                      : found->second.blocks;
+  return found == index.changes.end() ? std::vector<uint32_t>{} : found->second.blocks;
 }
 
 /// A segment full of WAL of an address before that of the builder, as a
 /// recycled file has it.
 std::string recycled() {
   WalBuilder old({.start = Lsn{0x80'0000}});
-  while (old.bytes().size() < kSegment)
-    old.add(touch(kTable, 99));
+  while (old.bytes().size() < kSegment) old.add(touch(kTable, 99));
   return std::string(as_text(Bytes(old.bytes()).first(kSegment)));
 }
 
 TEST_F(LiveWal, EndsWhereTheServerHasWritten) {
   wal_.add(touch(kTable, 1));
-  for (int i = 0; i < 50; ++i)
-    wal_.add_bytes(700);
+  for (int i = 0; i < 50; ++i) wal_.add_bytes(700);
   wal_.add(touch(kTable, 2));
   const uint64_t end = (wal_.position().bytes + 7) / 8 * 8;
-  for (const std::string &behind : {std::string(kSegment, '\0'), recycled()}) {
+  for (const std::string& behind : {std::string(kSegment, '\0'), recycled()}) {
     write(0, behind);
     const auto index = read();
-    ASSERT_TRUE(index.has_value() && index->has_value())
-        << (index ? "none" : index.error().to_string());
+    ASSERT_TRUE(index.has_value() && index->has_value()) << (index ? "none" : index.error().to_string());
     EXPECT_EQ((*index)->valid_to, Lsn{end});
     EXPECT_FALSE((*index)->is_complete());
     EXPECT_THAT(blocks_of(**index), ElementsAre(1, 2));
@@ -107,7 +98,7 @@ TEST_F(LiveWal, SaysNothingOfFilesThatAreNotYetThatSegment) {
     const auto index = read();
     return index.has_value() && !index->has_value();
   };
-  EXPECT_TRUE(none()); // No file.
+  EXPECT_TRUE(none());  // No file.
   put(0, std::string(kSegment, '\0'));
   EXPECT_TRUE(none());
   put(0, recycled());
@@ -115,8 +106,7 @@ TEST_F(LiveWal, SaysNothingOfFilesThatAreNotYetThatSegment) {
   wal_.add(touch(kTable, 1));
   write();
   EXPECT_FALSE(none());
-  put(0, std::string(
-             as_text(wal_.bytes()))); // Being created: not of its size yet.
+  put(0, std::string(as_text(wal_.bytes())));  // Being created: not of its size yet.
   EXPECT_TRUE(none());
   put(0, "");
   EXPECT_TRUE(none());
@@ -127,8 +117,7 @@ TEST_F(LiveWal, CountsTheRecordThatCrossesIn) {
   for (const size_t bytes : {size_t{30000}, size_t{200000}}) {
     SCOPED_TRACE(bytes);
     wal_ = WalBuilder();
-    while (wal_.bytes().size() < kSegment - 9000)
-      wal_.add_bytes(600);
+    while (wal_.bytes().size() < kSegment - 9000) wal_.add_bytes(600);
     SampleRecord crossing = touch(kTable, 77);
     crossing.main_data = testing::sample_bytes(bytes);
     wal_.add(crossing);
@@ -139,8 +128,7 @@ TEST_F(LiveWal, CountsTheRecordThatCrossesIn) {
     ASSERT_TRUE(before.has_value() && before->has_value());
     ASSERT_TRUE((*before)->fragment.has_value());
     const auto index = read(1, &**before);
-    ASSERT_TRUE(index.has_value() && index->has_value())
-        << (index ? "none" : index.error().to_string());
+    ASSERT_TRUE(index.has_value() && index->has_value()) << (index ? "none" : index.error().to_string());
     EXPECT_THAT(blocks_of(**index), ElementsAre(3, 77));
     const auto alone = read(1);
     ASSERT_TRUE(alone.has_value() && alone->has_value());
@@ -167,5 +155,5 @@ TEST_F(LiveWal, RefusesASegmentThatDoesNotJoin) {
   EXPECT_THAT(index.error().to_string(), HasSubstr("does not join"));
 }
 
-} // namespace
-} // namespace pgark
+}  // namespace
+}  // namespace pgark
