@@ -1,5 +1,4 @@
-// Blocks of relations in chunks, each a sorted list or a bitmap, whichever is
-// smaller.
+// Blocks of relations in chunks, each a sorted list or a bitmap, whichever is smaller.
 #include "catalog/block_set.h"
 
 #include <algorithm>

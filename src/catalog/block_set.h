@@ -1,5 +1,4 @@
-// A set of blocks of many relations that stays small when it is sparse and when
-// it is dense.
+// A set of blocks of many relations that stays small when it is sparse and when it is dense.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +10,7 @@
 
 namespace pgark {
 
-/// Blocks of relations, in chunks of 65,536: two bytes a block, and from 4,096
-/// blocks on a bitmap of 8 KiB.
+/// Blocks of relations, in chunks of 65,536: two bytes a block, and from 4,096 blocks on a bitmap of 8 KiB.
 class BlockSet {
  public:
   /// `blocks`: ascending, each once.
@@ -30,8 +28,7 @@ class BlockSet {
     uint32_t chunk = 0;
     auto operator<=>(const Key&) const = default;
   };
-  /// Offsets in the chunk, ascending; or, if there are kBitmapWords of them,
-  /// bits.
+  /// Offsets in the chunk, ascending; or, if there are kBitmapWords of them, bits.
   using Chunk = std::vector<uint16_t>;
 
   static void add_to(Chunk& chunk, std::span<const uint32_t> blocks);

@@ -1,5 +1,4 @@
-// Summing up WAL indexes into changed blocks, walking the WAL between two
-// backups, and choosing the backup to build on.
+// Summing up WAL indexes into changed blocks, walking the WAL between two backups, and choosing the backup to build on.
 #include "catalog/changed_blocks.h"
 
 #include <fmt/format.h>
@@ -42,9 +41,8 @@ void ChangedBlocks::add(const pg::WalIndex& index) {
       limit = state_->limits.insert_or_assign(relation, *changes.limit_block).first;
       state_->blocks.erase_from(relation, limit->second);
     }
-    // A block that was once beyond the end holds whatever was put there since,
-    // and WAL need not say so: a bulk extension leaves pages of zeros that no
-    // record names. So marks from the smallest limit on say nothing more.
+    // A block that was once beyond the end holds whatever was put there since, and WAL need not say so: a bulk
+    // extension leaves pages of zeros that no record names. So marks from the smallest limit on say nothing more.
     auto end = changes.blocks.end();
     if (limit != state_->limits.end()) end = std::ranges::lower_bound(changes.blocks, limit->second);
     state_->blocks.add(relation, std::span(changes.blocks.begin(), end));
@@ -54,8 +52,7 @@ void ChangedBlocks::add(const pg::WalIndex& index) {
 FileChanges ChangedBlocks::of(const pg::RelationFile& file) const {
   FileChanges out;
   const pg::WalRelation relation{file.tablespace_oid, file.database_oid, file.name.relfilenode};
-  // WAL says little of free space maps and, up to 18.4, not all of visibility
-  // maps; init forks are a page or two.
+  // WAL says little of free space maps and, up to 18.4, not all of visibility maps; init forks are a page or two.
   const uint64_t first = file.first_block(state_->relation_segment_blocks);
   const auto limit = state_->limits.find(relation);
   if (file.name.fork != pg::Fork::kMain || file.name.is_temporary ||
@@ -85,15 +82,13 @@ bool is_hole(const Error& error) {
   return error.code() == Errc::kNotFound || error.code() == Errc::kCorrupt || error.code() == Errc::kUnsupported;
 }
 
-/// Finds the index of one segment after the other: in the catalog, in the
-/// cluster, or why in neither.
+/// Finds the index of one segment after the other: in the catalog, in the cluster, or why in neither.
 class Gatherer {
  public:
   Gatherer(WalCatalog& wal, const pg::TimelineHistory& history, Lsn end, const LiveWal& live)
       : wal_(&wal), history_(&history), end_(end), live_(&live) {}
 
-  /// The complete index of a segment, valid up to its end or `end`; none:
-  /// hole() says why.
+  /// The complete index of a segment, valid up to its end or `end`; none: hole() says why.
   Result<std::optional<pg::WalIndex>> read(uint64_t number, const pg::WalIndex* before) {
     hole_.clear();
     const uint32_t bytes = wal_->segment_bytes();
@@ -103,8 +98,7 @@ class Gatherer {
     const bool listed = wal_->has(due);
     if (listed) TRY(take(from_catalog(due, before), needed, index));
     if (!index && *live_) TRY(take((*live_)(due, before), needed, index));
-    // Since the listing the segment may have gone its way from the cluster into
-    // the repository.
+    // Since the listing the segment may have gone its way from the cluster into the repository.
     if (!index && !listed) TRY(take(from_catalog(due, before), needed, index));
     if (!index) TRY(take(from_ancestor(due, before, needed), needed, index));
     if (!index) note(fmt::format("segment {} is not there", pg::segment_name(due, bytes)));
@@ -124,8 +118,7 @@ class Gatherer {
     return std::optional<pg::WalIndex>(std::move(*read));
   }
 
-  /// Keep what a place gave in `index` if it reaches far enough; else note why
-  /// not.
+  /// Keep what a place gave in `index` if it reaches far enough; else note why not.
   Result<> take(Result<std::optional<pg::WalIndex>> got, Lsn needed, std::optional<pg::WalIndex>& index) {
     if (!got && !is_hole(got.error())) return std::move(got).error();
     if (!got) {
@@ -140,9 +133,8 @@ class Gatherer {
     return {};
   }
 
-  /// A timeline that begins in the segment has a copy of the WAL before;
-  /// without that, the ancestor's own will do if nothing is needed from behind
-  /// the fork.
+  /// A timeline that begins in the segment has a copy of the WAL before; without that, the ancestor's own will do if
+  /// nothing is needed from behind the fork.
   Result<std::optional<pg::WalIndex>> from_ancestor(const pg::WalSegment& due, const pg::WalIndex* before, Lsn needed) {
     const auto found = find_segment_on(*wal_, *history_, due.number);
     if (!found || *found == due) return std::optional<pg::WalIndex>{};
@@ -201,8 +193,7 @@ Result<WalChanges> gather_wal_changes(WalCatalog& wal, const pg::TimelineHistory
   std::optional<pg::WalIndex> before;
   const uint32_t bytes = wal.segment_bytes();
   for (uint64_t number = begin.bytes / bytes; begin < end && number * bytes < end.bytes; ++number) {
-    // A record that crosses into the first segment began before the older
-    // backup, which has what it did.
+    // A record that crosses into the first segment began before the older backup, which has what it did.
     TRY_ASSIGN_CTX(std::optional<pg::WalIndex> index, gatherer.read(number, before ? &*before : nullptr),
                    "read what WAL changed");
     if (!index) {

@@ -1,6 +1,5 @@
-// What changed since an older backup: each rule over WAL made by hand, sums of
-// random indexes against a slow model, the walk over forks and holes, and the
-// choice of the backup to build on.
+// What changed since an older backup: each rule over WAL made by hand, sums of random indexes against a slow model, the
+// walk over forks and holes, and the choice of the backup to build on.
 #include "catalog/changed_blocks.h"
 
 #include <gmock/gmock.h>
@@ -50,8 +49,7 @@ RelationFile file_of(const WalRelation& relation, uint32_t segment = 0, Fork for
           {.relfilenode = relation.relfilenode, .fork = fork, .segment = segment}};
 }
 
-/// Segments of a builder, which may lack an end: made into indexes on being
-/// asked, and joined, as a repository does.
+/// Segments of a builder, which may lack an end: made into indexes on being asked, and joined, as a repository does.
 class BuiltWal final : public WalCatalog {
  public:
   uint32_t segment_bytes() const override { return kSegment; }
@@ -123,8 +121,7 @@ TEST(ChangedBlocks, ListsBlocksByFile) {
 }
 
 TEST(ChangedBlocks, TakesMapsAndInitForksAndTemporaryFilesWhole) {
-  // A record that clears bits of the visibility map names the heap page alone
-  // (heap delete, XLH_DELETE_ALL_VISIBLE...).
+  // A record that clears bits of the visibility map names the heap page alone (heap delete, XLH_DELETE_ALL_VISIBLE...).
   SampleRecord cleared = touch(kTable, 1);
   cleared.rmgr = pg::wal_rmgr::kHeap;
   cleared.info = 0x10;
@@ -142,8 +139,7 @@ TEST(ChangedBlocks, TakesMapsAndInitForksAndTemporaryFilesWhole) {
 }
 
 TEST(ChangedBlocks, EverythingFromTheSmallestLimitOnComesFromTheFile) {
-  // The file was cut, and grew past its old length over several segments, the
-  // last pages of zeros without a record.
+  // The file was cut, and grew past its old length over several segments, the last pages of zeros without a record.
   const ChangedBlocks changes = sum_of({{touch(kTable, 5), touch(kTable, 60)},
                                         {truncate(kTable, 40, 7), touch(kTable, 40), touch(kTable, 20)},
                                         {touch(kTable, 41), truncate(kTable, 45, 7), touch(kTable, 45)},
@@ -187,8 +183,7 @@ TEST(ChangedBlocks, FileDroppedOrCreatedMeanwhileIsWhole) {
   EXPECT_TRUE(created.of(file_of(kTable)).whole);
   EXPECT_TRUE(created.of(file_of(kTable, 3)).whole);
   EXPECT_TRUE(created.of(file_of(kOther)).none());
-  // Dropped and made again under the same number, by a record each, in segments
-  // of their own.
+  // Dropped and made again under the same number, by a record each, in segments of their own.
   const ChangedBlocks again = sum_of({{end_record({.xid = Xid{700}, .dropped = {kTable}})}, {touch(kTable, 3)}});
   EXPECT_TRUE(again.of(file_of(kTable)).whole);
   // Rolled back: the file the transaction made is gone.
@@ -258,8 +253,8 @@ TEST(ChangedBlocks, KeepsDenseAndSparseChunksOfLargeRelations) {
   EXPECT_TRUE(changes.of(file_of(kTable, 1)).whole);
 }
 
-/// The same told record by record: a block may be taken from the older backup
-/// only if it never changed and the fork was never shorter.
+/// The same told record by record: a block may be taken from the older backup only if it never changed and the fork was
+/// never shorter.
 struct SlowModel {
   std::map<WalRelation, std::set<uint32_t>> changed;
   std::map<WalRelation, uint32_t> limit;
@@ -492,11 +487,9 @@ TEST(GatherWalChanges, CountsTheRecordThatCrossesSegments) {
   BuiltWal wal;
   wal.add(builder);
   EXPECT_THAT(blocks_of(gather(wal, at(first, 40), end)), ElementsAre(1, 2, 3, 77));
-  // From the second segment on the record began before, and what it did is in
-  // the older backup.
+  // From the second segment on the record began before, and what it did is in the older backup.
   EXPECT_THAT(blocks_of(gather(wal, behind, end)), ElementsAre(2, 3));
-  // The end within the second segment, read from the cluster, which has it
-  // whole up to there.
+  // The end within the second segment, read from the cluster, which has it whole up to there.
   const std::vector<std::byte> second = wal.bytes({kOne, first + 1});
   wal.remove({kOne, first + 1});
   const auto live = [&](const WalSegment& segment, const WalIndex* before) -> Result<std::optional<WalIndex>> {
@@ -568,8 +561,7 @@ TEST(ChoosePrior, SaysWhenThereIsNothingToBuildOn) {
   EXPECT_EQ(choose_prior({}, request(BackupType::kDiff)).reason, "there is no full backup");
 }
 
-/// Both passed over for a reason that names the newest; with an older one that
-/// fits, that is taken.
+/// Both passed over for a reason that names the newest; with an older one that fits, that is taken.
 void expect_passed_over(BackupMeta unfit, const PriorRequest& wanted, const std::string& why) {
   SCOPED_TRACE(why);
   unfit.label = "newest";

@@ -12,8 +12,7 @@
 namespace pgark {
 namespace {
 
-/// The bytes of a file of exactly `bytes`; none if there is no file, or it is
-/// of another size.
+/// The bytes of a file of exactly `bytes`; none if there is no file, or it is of another size.
 Result<std::optional<Buffer>> read_whole(const std::string& path, uint32_t bytes) {
   auto opened = File::open(path, O_RDONLY);
   if (!opened && opened.error().code() == Errc::kNotFound) return std::optional<Buffer>{};
@@ -34,8 +33,7 @@ Result<std::optional<pg::WalIndex>> read_live_segment(const std::string& data_di
   TRY_ASSIGN(const std::optional<Buffer> content, read_whole(path, segment_bytes));
   if (!content) return std::optional<pg::WalIndex>{};
   const Bytes bytes(content->data(), content->size());
-  // A file that was made or recycled for later still has zeros at its start, or
-  // the address it had.
+  // A file that was made or recycled for later still has zeros at its start, or the address it had.
   const auto header = pg::decode_wal_page_header(bytes);
   if (!header || !header->is_long || header->address != pg::segment_start(segment, segment_bytes) ||
       header->segment_bytes != segment_bytes)

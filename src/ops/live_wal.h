@@ -1,5 +1,4 @@
-// The newest WAL of a running cluster, which is not archived yet: segments of
-// its pg_wal as far as they are written.
+// The newest WAL of a running cluster, which is not archived yet: segments of its pg_wal as far as they are written.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +11,10 @@
 namespace pgark {
 
 /// Index a segment of pg_wal below a data directory while its server writes it.
-/// Shape:  none if there is no such file, or it holds something else: a segment
-/// to come is zeros or an older one under
-///         its future name. What is behind the end of WAL (zeros, older pages,
-///         half a record) ends the index: believe it up to valid_to alone.
-///         `before` completes it with the record that crosses in; null if that
-///         is not needed.
-/// Errors: of reading the file; kCorrupt if it is a segment that does not join
-/// `before`.
+/// Shape:  none if there is no such file, or it holds something else: a segment to come is zeros or an older one under
+///         its future name. What is behind the end of WAL (zeros, older pages, half a record) ends the index: believe
+///         it up to valid_to alone. `before` completes it with the record that crosses in; null if that is not needed.
+/// Errors: of reading the file; kCorrupt if it is a segment that does not join `before`.
 Result<std::optional<pg::WalIndex>> read_live_segment(const std::string& data_directory, const pg::WalSegment& segment,
                                                       uint32_t segment_bytes, const pg::WalIndex* before);
 

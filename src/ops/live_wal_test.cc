@@ -1,5 +1,4 @@
-// Segments as a running server leaves them in pg_wal: half written, recycled,
-// made for later.
+// Segments as a running server leaves them in pg_wal: half written, recycled, made for later.
 #include "ops/live_wal.h"
 
 #include <gmock/gmock.h>
@@ -32,8 +31,7 @@ class LiveWal : public ::testing::Test {
   pg::WalSegment segment(uint64_t index = 0) const {
     return {TimelineId{1}, wal_.options().start.bytes / kSegment + index};
   }
-  /// Write segment `index` of the builder as it would be while it is written:
-  /// `behind` after what there is of it.
+  /// Write segment `index` of the builder as it would be while it is written: `behind` after what there is of it.
   void write(uint64_t index = 0, const std::string& behind = std::string(kSegment, '\0')) {
     std::string content(as_text(wal_.bytes()).substr(std::min<size_t>(index * kSegment, wal_.bytes().size())));
     content.resize(std::min<size_t>(content.size(), kSegment));
@@ -57,8 +55,7 @@ std::vector<uint32_t> blocks_of(const pg::WalIndex& index) {
   return found == index.changes.end() ? std::vector<uint32_t>{} : found->second.blocks;
 }
 
-/// A segment full of WAL of an address before that of the builder, as a
-/// recycled file has it.
+/// A segment full of WAL of an address before that of the builder, as a recycled file has it.
 std::string recycled() {
   WalBuilder old({.start = Lsn{0x80'0000}});
   while (old.bytes().size() < kSegment) old.add(touch(kTable, 99));
