@@ -237,12 +237,14 @@ class Expiry {
 
   /// Annotations and holds of a backup whose manifest is gone: a removal that was interrupted.
   Result<> remove_remains() {
-    for (const auto& [label, objects] : objects_) {
+    for (const auto& one : objects_) {
+      const std::string& label = one.first;  // No binding: clang 14 lets no lambda take one.
+      const std::vector<ObjectInfo>& objects = one.second;
       const ObjectKey manifest = manifest_key(stanza(), label);
-      if (std::any_of(objects.begin(), objects.end(), [&](const ObjectInfo& one) { return one.key == manifest; }))
+      if (std::any_of(objects.begin(), objects.end(), [&](const ObjectInfo& object) { return object.key == manifest; }))
         continue;
       const bool removed = std::any_of(tombstones_.begin(), tombstones_.end(),
-                                       [&](const ListedTombstone& one) { return one.tombstone.label == label; });
+                                       [&](const ListedTombstone& it) { return it.tombstone.label == label; });
       for (const ObjectInfo& object : objects)
         if (removed || now_ - object.modified >= grace_) TRY(remover_.remove(object, report_.records));
     }
