@@ -75,9 +75,7 @@ double seconds_of(const RestoreReport& report) { return static_cast<double>(repo
 uint64_t rate_of(const RestoreReport& report) {
   // Of what was made right, which for a delta restore is mostly what was so already.
   const uint64_t bytes = report.written_bytes + (report.delta ? report.delta->matched_bytes : 0);
-  return report.elapsed.count() <= 0
-             ? 0
-             : static_cast<uint64_t>(static_cast<double>(bytes) / seconds_of(report));
+  return report.elapsed.count() <= 0 ? 0 : static_cast<uint64_t>(static_cast<double>(bytes) / seconds_of(report));
 }
 
 std::string next_step(const RestoreReport& report, const RestoreRequest& request) {
