@@ -12,9 +12,9 @@ using enum OptionGroup;
 using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
-constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck |
-                                 kExpire | kHold | kInfo |
-                                 kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete | kTimeline | kVerify;
+constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kExpire |
+                                 kHold | kInfo | kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete |
+                                 kTimeline | kVerify;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
 constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
@@ -72,14 +72,16 @@ constexpr CommandSpec kCommands[] = {
     {kExpire, "expire", "Remove the backups that no rule keeps, and what only they needed",
      "Removes every backup that neither a retention rule nor a hold keeps, then the WAL and the stored data that no "
      "remaining backup needs. Both stay for the grace period (expire-grace) after their backup went, so that a restore "
-     "that reads it can end. Runs by itself after each backup (expire-auto). --dry-run prints each backup with the rule "
+     "that reads it can end. Runs by itself after each backup (expire-auto). --dry-run prints each backup with the "
+     "rule "
      "that keeps it or lets it go. Every repository is expired, or the one given with --repo.",
      "", 0, 0, true, true, true},
     {kHelp, "help", "Explain commands and options",
      "`pgark help` lists the commands, `pgark help COMMAND` its options, `pgark help COMMAND OPTION` one of them.",
      "[COMMAND [OPTION]]", 0, 2, false, false, true},
     {kHold, "hold", "Keep a backup whatever the rules say",
-     "A held backup is not removed by any rule, nor by `expire --set`, until the hold ends or is released. The newest hold "
+     "A held backup is not removed by any rule, nor by `expire --set`, until the hold ends or is released. The newest "
+     "hold "
      "of a backup counts.",
      "", 0, 0, true, true, false},
     {kInfo, "info", "List backups and the WAL that is there",
@@ -94,7 +96,8 @@ constexpr CommandSpec kCommands[] = {
     {kRepoLs, "repo-ls", "List objects of the repository",
      "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
     {kRestore, "restore", "Restore the cluster, also to a moment in its past",
-     "Copies a backup into an empty pg1-path, or makes what is there match it with --delta, and sets up recovery, so that "
+     "Copies a backup into an empty pg1-path, or makes what is there match it with --delta, and sets up recovery, so "
+     "that "
      "starting PostgreSQL replays WAL to the target. "
      "The target is checked against the WAL in the repository before a byte is copied.",
      "", 0, 0, true, false, false},
@@ -125,7 +128,8 @@ constexpr CommandSpec kCommands[] = {
      "Reads the packs, manifests, WAL and records of all backups, or of those given with --set, in every repository or "
      "the one "
      "given with --repo, and checks them as a restore would, with all hashes. Tells what is damaged or missing, which "
-     "backups, files and moments that hits, whether another repository has a good copy, and what to do. With --sample it "
+     "backups, files and moments that hits, whether another repository has a good copy, and what to do. With --sample "
+     "it "
      "reads "
      "a random share.\n\n"
      "A run that was interrupted, or ended by --time-limit, goes on where it was when the same command is run again. "

@@ -97,7 +97,8 @@ int run_program(const Program& program) {
   if (guess.nagios) {
     // Whoever asked reads one line and knows four exit codes: this is UNKNOWN.
     std::string line = result.error().message();
-    std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '|'; }, ' ');
+    std::replace_if(
+        line.begin(), line.end(), [](char c) { return c == '\n' || c == '|'; }, ' ');
     (void)program.out.print(fmt::format("PGARK UNKNOWN - {}\n", line)).has_value();
     return 3;
   }

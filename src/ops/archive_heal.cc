@@ -144,8 +144,8 @@ class Healer {
 
   /// What keeps archive-get from serving a segment whole; empty if some copy is good.
   Result<std::string> damage_of(const WalSegment& segment, bool is_last) const {
-    TRY_ASSIGN(SegmentCheck check, check_stored_segment(repository_, options_.stanza, cluster_, segment, is_last,
-                                                        options_.threads, false));
+    TRY_ASSIGN(SegmentCheck check,
+               check_stored_segment(repository_, options_.stanza, cluster_, segment, is_last, options_.threads, false));
     return std::move(check.damage);
   }
 

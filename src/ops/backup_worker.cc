@@ -79,7 +79,8 @@ class ExtentGatherer {
   Result<> append(Bytes raw) {
     runs_.clear();
     for (const ExtentPiece& piece : pieces_) runs_.push_back({piece.file_offset, piece.bytes, 0, piece.extent_offset});
-    TRY_ASSIGN(ExtentRef extent, writer_.append(raw, std::exchange(pieces_, {})));
+    TRY_ASSIGN(ExtentRef extent, writer_.append(raw, pieces_));
+    pieces_.clear();
     extent.pack += first_pack_;
     for (size_t i = 0; i < runs_.size(); ++i) parts_[i]->add(extent, runs_[i]);
     parts_.clear();

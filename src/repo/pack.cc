@@ -137,7 +137,7 @@ PackWriter::PackWriter(PackSet& set, Codec codec, int level, uint64_t pack_bytes
     : state_(std::make_unique<State>(*set.state_, codec, level, pack_bytes)) {}
 PackWriter::~PackWriter() = default;
 
-Result<ExtentRef> PackWriter::append(Bytes raw, std::vector<ExtentPiece> pieces) {
+Result<ExtentRef> PackWriter::append(Bytes raw, const std::vector<ExtentPiece>& pieces) {
   CHECK(!raw.empty() && raw.size() <= kExtentBytes && raw.size() % kHashBlockBytes == 0);
   State& s = *state_;
   if (s.set.failed) return State::lost();
@@ -195,7 +195,8 @@ Result<> visit_pack_listing(const Repository& repository, const ObjectKey& key,
   return visit_pack_listing(container, visit);
 }
 
-Result<> visit_pack_listing(const ContainerReader& container, const std::function<Result<>(const ListedExtent&)>& visit) {
+Result<> visit_pack_listing(const ContainerReader& container,
+                            const std::function<Result<>(const ListedExtent&)>& visit) {
   const ObjectKey& key = container.key();
   std::vector<FrameRef> unlisted;  // Extents whose pieces frame is still to come.
   ListedExtent extent;

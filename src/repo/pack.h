@@ -80,7 +80,7 @@ class PackWriter {
 
   /// Code, seal and append one extent: `raw` is a multiple of 8 KiB, at most kExtentBytes. `ref.pack` of the result is
   /// the pack's number - 1.
-  Result<ExtentRef> append(Bytes raw, std::vector<ExtentPiece> pieces);
+  Result<ExtentRef> append(Bytes raw, const std::vector<ExtentPiece>& pieces);
   /// Hand the open pack over to be committed. Without it the open pack is dropped.
   Result<> close();
 
@@ -111,6 +111,7 @@ struct ListedExtent {
 Result<> visit_pack_listing(const Repository& repository, const ObjectKey& key,
                             const std::function<Result<>(const ListedExtent&)>& visit);
 /// The same of a pack that is open.
-Result<> visit_pack_listing(const ContainerReader& container, const std::function<Result<>(const ListedExtent&)>& visit);
+Result<> visit_pack_listing(const ContainerReader& container,
+                            const std::function<Result<>(const ListedExtent&)>& visit);
 
 }  // namespace pgark

@@ -39,8 +39,9 @@ Result<PgarkCli> PgarkCli::create(std::string directory, std::string stanza) {
   }
   global["process-max"] = "2";
   // What test clusters are: on one disk, not synced to it, small, and soon gone.
-  global["check-ignore"] = "checksums_off,fsync_off,no_backup,repository_in_memory,repository_on_data_filesystem,"
-                           "retention_none";
+  global["check-ignore"] =
+      "checksums_off,fsync_off,no_backup,repository_in_memory,repository_on_data_filesystem,"
+      "retention_none";
   cli.sections_[cli.stanza_];
   TRY(cli.write());
   return cli;
