@@ -52,6 +52,7 @@ FINGERPRINT = ("SELECT (SELECT count(*) || ' ' || sum(total) FROM orders) || ' '
                "(SELECT count(*) || ' ' || sum(balance) FROM customers)")
 TABLES = {"orders": "total = total + 0.01, status = 'shipped'", "customers": "balance = balance + 1",
           "events": "detail = jsonb_set(detail, '{took_ms}', to_jsonb((detail->>'took_ms')::int + 1))"}
+LOAD = os.getloadavg()[1]  # Of five minutes, before anything was started here.
 results = []  # {"what", "tool", "round", "seconds", "cpu_seconds", ...}
 turn = 0      # Which tool goes first alternates.
 
@@ -367,7 +368,7 @@ def ratio(value, base):
 
 
 def report():
-    machine = {"cpu": "unknown", "cores": os.cpu_count(), "kernel": platform.release(),
+    machine = {"cpu": "unknown", "cores": os.cpu_count(), "kernel": platform.release(), "load_before": LOAD,
                "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)}
     for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
@@ -381,7 +382,7 @@ def report():
     out.write_text(json.dumps({"machine": machine, "versions": versions, "mib": args.mib, "processes": args.processes,
                                "runs": results}, indent=1) + "\n", encoding="utf-8")
     print(f"{args.mib} MiB of rows, {args.processes} processes, zstd level 1, page cache warm; {machine['cpu']}, "
-          f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB; {'; '.join(versions.values())}.\n")
+          f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, load before {LOAD:.1f}; {'; '.join(versions.values())}.\n")
     if "changes" in args.only:
         report_changes()
     if "tenth" in args.only:
