@@ -377,35 +377,6 @@ TEST_F(Backup, RoleWithoutRightsIsToldTheGrantsAndTheyAreEnough) {
   ASSERT_OK(site.backup());
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // Their shadow memory is not pgark's.
-TEST_F(Backup, ManyRelationsStayWithinTheMemoryBound) {
-  const int count = slow_tests() ? 1'000'000 : 30'000;
-  const uint64_t bound = slow_tests() ? 512u << 20 : 256u << 20;
-  ASSERT_OK_AND_ASSIGN(Site site, Site::create(install_));
-  ASSERT_OK(site.start());
-  // Files named like relations are what the plan sees; the server need not know them.
-  ASSERT_OK_AND_ASSIGN(const PgRows database,
-                       site.server->query("SELECT oid FROM pg_database WHERE datname = 'postgres'"));
-  const std::string directory = fmt::format("{}/base/{}", site.server->data_dir(), database.integer());
-  for (int i = 0; i < count; ++i) {
-    ASSERT_OK_AND_ASSIGN(const File file,
-                         File::open(fmt::format("{}/{}", directory, 5'000'000 + i), O_WRONLY | O_CREAT));
-    ASSERT_OK(file.write(as_bytes(fmt::format("relation {}", i))));
-  }
-  ASSERT_OK_AND_ASSIGN(const ProcessResult backup, site.cli.run({"backup"}, {}, std::chrono::minutes(10)));
-  ASSERT_TRUE(backup.ok()) << backup.to_string();
-  EXPECT_LT(backup.peak_resident_bytes, bound);
-  ASSERT_OK(site.server->stop());
-  const std::string target = site.server->scratch() / "many";
-  ASSERT_OK_AND_ASSIGN(const ProcessResult restore,
-                       site.cli.run({"restore", "--pg1-path=" + target}, {}, std::chrono::minutes(10)));
-  ASSERT_TRUE(restore.ok()) << restore.to_string();
-  EXPECT_LT(restore.peak_resident_bytes, bound);
-  const std::string last = fmt::format("{}/base/{}/{}", target, database.integer(), 5'000'000 + count - 1);
-  EXPECT_EQ(read_file(last).value_or("absent"), fmt::format("relation {}", count - 1));
-}
-#endif
-
 TEST_F(Backup, AnnotationsAreShownChangedAndRemoved) {
   ASSERT_OK_AND_ASSIGN(Site site, Site::create(install_));
   ASSERT_OK(site.start());
