@@ -41,6 +41,14 @@ void sweep(PosixStore& store, const Settings& settings) {
 /// What settings say about repository `repo`: a directory, behind retries.
 Result<std::unique_ptr<ObjectStore>> open_store(const Settings& settings, unsigned repo, bool create,
                                                 const CancelToken& cancel) {
+  for (const char* name : {"type", "cipher-type"}) {
+    // Until both are wired up: nothing may go to another place, or in clear, than the settings say.
+    const std::string which = fmt::format("repo{}-{}", repo, name);
+    if (settings.given(which) && settings.text(which) != "posix" && settings.text(which) != "none") {
+      return Error(Errc::kUnsupported, fmt::format("{}: '{}' is not provided in this version", settings.origin(which),
+                                                   settings.text(which)));
+    }
+  }
   const std::string option = fmt::format("repo{}-path", repo);
   const std::string& root = settings.text(option);
   if (create) TRY_CTX(make_directories(root), "create repository (" + settings.origin(option) + ")");

@@ -30,6 +30,12 @@ Error unknown_command(std::string_view word) {
   return std::move(error).with_hint(hint.empty() ? "run 'pgark help' for the commands" : hint);
 }
 
+std::string environment_name(std::string_view option) {
+  std::string name = "PGARK_";
+  for (const char c : option) name += c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return name;
+}
+
 /// The options of a command line, word by word.
 class CommandLineParser {
  public:
@@ -173,7 +179,8 @@ class CommandLineParser {
       if (taken->secret && !option.texts.empty()) {
         return Error(Errc::kInvalid,
                      fmt::format("--{} is a secret, and a command line can be read by every user", option.name))
-            .with_hint("put it into the configuration file");
+            .with_hint(fmt::format("put it into the configuration file, or into the variable {}",
+                                   environment_name(option.name)));
       }
     }
     return {};
@@ -186,12 +193,6 @@ class CommandLineParser {
   bool help_ = false;
   bool version_ = false;
 };
-
-std::string environment_name(std::string_view option) {
-  std::string name = "PGARK_";
-  for (const char c : option) name += c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  return name;
-}
 
 /// What pgark's own tests are told by, and pass on to the program.
 bool is_of_the_tests(std::string_view variable) {

@@ -1,7 +1,8 @@
-// The content of the table: every command and option, with pgBackRest's names, units and meanings.
-#include <algorithm>
+// The content of the table: every command and option, with pgBackRest's names, units and meanings. Those that say where
+// a repository lives are in repo_option_specs.cc.
+#include "cli/option_specs.h"
 
-#include "cli/option_table.h"
+#include <algorithm>
 
 namespace pgark {
 namespace {
@@ -12,9 +13,7 @@ using enum OptionGroup;
 using enum OptionFamily;
 
 // Sets that recur. An option that a command does not take is an error on its command line and silence in a file.
-constexpr CommandSet kWithRepo = kAnnotate | kArchiveGet | kArchiveHeal | kArchivePush | kBackup | kCheck | kExpire |
-                                 kHold | kInfo | kRepoGet | kRepoLs | kRestore | kStanzaCreate | kStanzaDelete |
-                                 kTimeline | kVerify;
+using option_specs::kWithRepo;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
 constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
@@ -162,13 +161,6 @@ constexpr OptionSpec ignored_flag(std::string_view name, CommandSet commands, st
   return spec;
 }
 
-constexpr OptionSpec ignored_secret(std::string_view name, CommandSet commands, std::string_view note,
-                                    OptionFamily family) {
-  OptionSpec spec = ignored(name, commands, note, family);
-  spec.secret = true;
-  return spec;
-}
-
 constexpr OptionSpec refused(std::string_view name, CommandSet commands, std::string_view note,
                              OptionFamily family = kNone, std::string_view harmless = "") {
   OptionSpec spec = ignored(name, commands, note, family, harmless);
@@ -187,7 +179,6 @@ constexpr OptionSpec log_level(std::string_view name, std::string_view value, st
 }
 
 constexpr std::string_view kNoRemote = "only meant for hosts reached over the network, which this version does not use";
-constexpr std::string_view kNoCloud = "only meant for repositories in object stores, which this version does not use";
 constexpr std::string_view kOwnFormat = "pgark's format always bundles small files and stores blocks";
 constexpr std::string_view kNoServer = "pgark runs no TLS server";
 
@@ -482,6 +473,9 @@ constexpr OptionSpec kOptions[] = {
     {.name = "progress", .type = kBoolean, .commands = kBackup | kRestore | kVerify, .group = kGeneral,
      .default_note = "y if standard error is a terminal", .summary = "show a progress bar",
      .description = "Without it, progress is logged at the detail level."},
+    {.name = "protocol-timeout", .type = kTime, .commands = kWithRepo, .group = kGeneral, .value_default = "1830",
+     .min = 100, .max = 7 * kDay, .summary = "longest time for one request to an object store, from its start to its end",
+     .description = "What makes no progress ends after io-timeout already."},
     {.name = "spool-path", .type = kPath, .commands = kArchiving | kVerify, .group = kGeneral,
      .value_default = "/var/spool/pgark", .summary = "directory for WAL on its way",
      .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, segments fetched ahead of "
@@ -507,10 +501,6 @@ constexpr OptionSpec kOptions[] = {
      .summary = "number of the repository to use",
      .description = "Without it, archive-push and stanza-create use every repository that is configured (repo1-path, "
                     "repo2-path, ...), and archive-get tries them in order."},
-    {.name = "repo-path", .type = kPath, .commands = kWithRepo, .group = kRepository, .family = kRepo,
-     .value_default = "/var/lib/pgark", .summary = "directory of the repository",
-     .description = "repo2-path and on name further repositories, each a full copy that can be restored alone; only repo1 "
-                    "has a default."},
     {.name = "repo-retention-archive", .type = kInteger, .commands = kWithRetention, .group = kRepository,
      .family = kRepo, .default_note = "WAL is kept from the oldest backup on", .min = 1, .max = 9999999,
      .summary = "number of backups whose WAL is kept as a whole",
@@ -549,11 +539,12 @@ constexpr OptionSpec kOptions[] = {
     {.name = "retention-timezone", .type = kString, .commands = kWithRetention, .group = kRepository,
      .default_note = "that of the machine", .summary = "time zone in which days, weeks, months and years begin",
      .description = "A name of the time zone database, such as Europe/Berlin or UTC."},
-    {.name = "repo-type", .type = kEnum, .commands = kWithRepo, .group = kRepository, .family = kRepo,
-     .value_default = "posix", .allowed = "posix", .summary = "kind of storage",
-     .description = "posix: a directory of a local or mounted file system that honours fsync."},
 
     // -- Stanza.
+    {.name = "pg-bandwidth-max", .type = kSize, .commands = kBackup, .group = kStanza, .family = kPg,
+     .default_note = "no limit", .min = 4096, .max = int64_t{1} << 50,
+     .summary = "bytes a second that a backup reads from the data directory",
+     .description = "Of all threads together, so that the disks have time for the server."},
     {.name = "pg-database", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
      .value_default = "postgres", .summary = "database to connect to"},
     {.name = "pg-host", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
@@ -588,7 +579,6 @@ constexpr OptionSpec kOptions[] = {
     ignored_flag("neutral-umask", kWork, "files are created with 0640 and directories with 0750", kNone, "y"),
     ignored_flag("page-header-check", kBackup, "page headers are always checked", kNone, "y"),
     ignored("priority", kWithRepo, "use nice(1)"),
-    ignored("protocol-timeout", kWithRepo, kNoRemote),
     ignored_flag("sck-block", kWithRepo, kNoRemote),
     ignored_flag("sck-keep-alive", kWithRepo, kNoRemote),
     ignored_flag("stop-auto", kBackup, "a backup of pgark never leaves the cluster in backup mode"),
@@ -603,12 +593,6 @@ constexpr OptionSpec kOptions[] = {
     ignored("tls-server-key-file", kWithRepo, kNoServer),
     ignored("tls-server-port", kWithRepo, kNoServer),
 
-    ignored("repo-azure-account", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-azure-container", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-azure-endpoint", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-azure-key", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-azure-key-type", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-azure-uri-style", kWithRepo, kNoCloud, kRepo),
     ignored_flag("repo-block", kBackup, kOwnFormat, kRepo),
     ignored("repo-block-age-map", kBackup, kOwnFormat, kRepo),
     ignored("repo-block-checksum-size-map", kBackup, kOwnFormat, kRepo),
@@ -618,11 +602,6 @@ constexpr OptionSpec kOptions[] = {
     ignored_flag("repo-bundle", kBackup, kOwnFormat, kRepo),
     ignored("repo-bundle-limit", kBackup, kOwnFormat, kRepo),
     ignored("repo-bundle-size", kBackup, kOwnFormat, kRepo),
-    ignored("repo-gcs-bucket", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-gcs-endpoint", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-gcs-key", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-gcs-key-type", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-gcs-user-project", kWithRepo, kNoCloud, kRepo),
     ignored_flag("repo-hardlink", kBackup, kOwnFormat, kRepo, "n"),
     ignored("repo-host-ca-file", kWithRepo, kNoRemote, kRepo),
     ignored("repo-host-ca-path", kWithRepo, kNoRemote, kRepo),
@@ -636,35 +615,6 @@ constexpr OptionSpec kOptions[] = {
     ignored("repo-host-type", kWithRepo, kNoRemote, kRepo),
     ignored("repo-host-user", kWithRepo, kNoRemote, kRepo),
     ignored("repo-retention-history", kBackup | kExpire, "no history of removed backups is kept", kRepo),
-    ignored("repo-s3-bucket", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-s3-endpoint", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-s3-key", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-s3-key-secret", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-s3-key-type", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-s3-kms-key-id", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-s3-region", kWithRepo, kNoCloud, kRepo),
-    ignored_flag("repo-s3-requester-pays", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-s3-role", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-s3-sse-customer-key", kWithRepo, kNoCloud, kRepo),
-    ignored_secret("repo-s3-token", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-s3-uri-style", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-sftp-host", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-host-fingerprint", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-host-key-check-type", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-host-key-hash-type", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-host-port", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-host-user", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-known-host", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-private-key-file", kWithRepo, kNoRemote, kRepo),
-    ignored_secret("repo-sftp-private-key-passphrase", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-sftp-public-key-file", kWithRepo, kNoRemote, kRepo),
-    ignored("repo-storage-ca-file", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-storage-ca-path", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-storage-host", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-storage-port", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-storage-tag", kWithRepo, kNoCloud, kRepo),
-    ignored("repo-storage-upload-chunk-size", kWithRepo, kNoCloud, kRepo),
-    ignored_flag("repo-storage-verify-tls", kWithRepo, kNoCloud, kRepo),
     ignored_flag("repo-symlink", kBackup, "no links are made in the repository", kRepo, "n"),
     ignored("pg-host-ca-file", kWithServer, kNoRemote, kPg),
     ignored("pg-host-ca-path", kWithServer, kNoRemote, kPg),
@@ -685,10 +635,6 @@ constexpr OptionSpec kOptions[] = {
     refused_flag("online", kBackup | kStanzaDelete | kCheck, "start the cluster: offline backups are not provided",
             kNone, "y"),
     refused("pg-version-force", kWithDataDirectory, "the version is always read from the cluster"),
-    refused("repo-cipher-pass", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "
-            "be encrypted must not be written in clear", kRepo),
-    refused("repo-cipher-type", kWithRepo, "encryption is not provided in this version, and a repository that is believed to "
-            "be encrypted must not be written in clear", kRepo, "none"),
     refused("repo-host", kWithRepo, "run pgark where the repository is mounted", kRepo),
     refused_flag("repo-local", kWithRepo, "leave it out", kRepo, "y"),
     refused("repo-target-time", kWithRepo, "repositories are read as they are now", kRepo),
@@ -700,10 +646,9 @@ constexpr RefusedValue kRefusedValues[] = {
      "use compress-type=zst, which is smaller and several times faster"},
     {"compress-type", kBackup | kArchiveHeal | kArchivePush, "bz2",
      "use compress-type=zst with a higher compress-level, such as 9"},
-    {"repo-type", kWithRepo, "s3", "use repo1-type=posix with a mounted file system"},
-    {"repo-type", kWithRepo, "azure", "use repo1-type=posix with a mounted file system"},
-    {"repo-type", kWithRepo, "gcs", "use repo1-type=posix with a mounted file system"},
-    {"repo-type", kWithRepo, "sftp", "use repo1-type=posix with a mounted file system"},
+    {"repo-cipher-type", kWithRepo, "aes-256-cbc",
+     "write repo1-cipher-type=aes-256-gcm: it encrypts as strongly, and also shows when what is stored was changed; the "
+     "passphrase may stay"},
     {"repo-type", kWithRepo, "cifs", "use repo1-type=posix with a mounted file system that honours fsync"},
 };
 
@@ -724,6 +669,8 @@ std::span<const CommandSpec> all_commands() { return kCommands; }
 std::span<const OptionSpec> all_options() {
   static const std::vector<OptionSpec> sorted = [] {
     std::vector<OptionSpec> specs(std::begin(kOptions), std::end(kOptions));
+    const std::span<const OptionSpec> repository = option_specs::repository_options();
+    specs.insert(specs.end(), repository.begin(), repository.end());
     std::ranges::stable_sort(specs, {}, &OptionSpec::name);
     return specs;
   }();

@@ -254,14 +254,45 @@ class SettingsResolver {
     value.index = index;
     value.where = "default of " + name;
     std::string text = spec.value_default.empty() ? computed_default(spec) : std::string(spec.value_default);
-    // The default of a path is one place: a second repository there would be the first again.
-    if (index != 1 && spec.type == OptionType::kPath) text.clear();
+    // The default of a path is one place: a second repository there would be the first again. In a bucket of its own it
+    // is not.
+    if (index != 1 && spec.type == OptionType::kPath && !(spec.name == "repo-path" && in_bucket(index))) text.clear();
     if (!text.empty()) {
       CHECK(check_option_value(spec, settings_.command_, text).has_value());
       value.texts.push_back(std::move(text));
     }
     set_number(value);
     settings_.values_.emplace(name, std::move(value));
+  }
+
+  /// Value of an option of repository `index`, given or default; empty if there is none.
+  std::string repository_text(unsigned index, std::string_view option) const {
+    const Value* value = value_of(fmt::format("repo{}-{}", index, option));
+    if (value != nullptr) return value->texts.empty() ? "" : value->texts.front();
+    const OptionSpec* spec = find_option(fmt::format("repo-{}", option), settings_.command_);
+    return spec == nullptr ? "" : std::string(spec->value_default);
+  }
+
+  bool in_bucket(unsigned index) const {
+    const std::string type = repository_text(index, "type");
+    return type == "s3" || type == "azure" || type == "gcs";
+  }
+
+  /// The same text for two repositories means that they are one place.
+  std::string place_of(unsigned index) const {
+    const std::string type = repository_text(index, "type");
+    std::string place = repository_text(index, "path");
+    if (type == "s3" || type == "gcs") {
+      place = fmt::format("{}:{}/{}{}", type, repository_text(index, type + "-endpoint"),
+                          repository_text(index, type + "-bucket"), place);
+    } else if (type == "azure") {
+      place = fmt::format("azure:{}.{}/{}{}", repository_text(index, "azure-account"),
+                          repository_text(index, "azure-endpoint"), repository_text(index, "azure-container"), place);
+    } else if (type == "sftp") {
+      place = fmt::format("sftp:{}:{}{}", repository_text(index, "sftp-host"), repository_text(index, "sftp-host-port"),
+                          place);
+    }
+    return place;
   }
 
   std::string computed_default(const OptionSpec& spec) const {
@@ -355,11 +386,11 @@ class SettingsResolver {
                      fmt::format("{} is required: other options of repository {} are given", name, index))
             .with_hint(where_to_set(name));
       }
-      const auto [same, first] = paths.emplace(path->texts.front(), path->where);
+      const auto [same, first] = paths.emplace(place_of(index), path->where);
       if (first) continue;
       return Error(Errc::kInvalid,
                    fmt::format("{}: '{}' is the repository of {} already", path->where, same->first, same->second))
-          .with_hint("each repository needs a directory of its own, so that no backup is believed to be in two places");
+          .with_hint("each repository needs a place of its own, so that no backup is believed to be in two");
     }
     return {};
   }

@@ -265,15 +265,33 @@ TEST_F(SettingsTest, RepositoriesAreNeverTakenForOneAnother) {
   EXPECT_EQ(none->clusters(), std::vector<unsigned>{1});
 }
 
+TEST_F(SettingsTest, RepositoriesInBucketsAreToldApartByTheirBuckets) {
+  write("pgark.conf",
+        "[global]\nrepo1-type=s3\nrepo1-s3-bucket=a\nrepo1-s3-endpoint=e\n"
+        "repo2-type=s3\nrepo2-s3-bucket=b\nrepo2-s3-endpoint=e\n"
+        "repo3-type=azure\nrepo3-azure-container=a\n");
+  const auto settings = resolve({"info"});
+  ASSERT_TRUE(settings.has_value()) << settings.error().to_string();
+  for (const char* name : {"repo1-path", "repo2-path", "repo3-path"})
+    EXPECT_EQ(settings->text(name), "/var/lib/pgark") << name;
+  write("pgark.conf",
+        "[global]\nrepo1-type=s3\nrepo1-s3-bucket=a\nrepo1-s3-endpoint=e\nrepo1-path=/x\n"
+        "repo2-type=s3\nrepo2-s3-bucket=a\nrepo2-s3-endpoint=e\nrepo2-path=/x\n");
+  EXPECT_THAT(failure({"info"}), HasSubstr("'s3:e/a/x' is the repository of repo1-path"));
+  write("pgark.conf", "[global]\nrepo1-type=sftp\nrepo1-sftp-host=a\nrepo2-type=sftp\nrepo2-sftp-host=b\n");
+  EXPECT_THAT(failure({"info"}), HasSubstr("repo2-path is required"))
+      << "a directory of a server has no second default";
+}
+
 TEST_F(SettingsTest, RefusesWhatWouldChangeSafetyOrWhereDataGoes) {
-  const std::pair<const char*, const char*> cases[] = {{"repo1-cipher-type=aes-256-cbc", "encryption is not provided"},
-                                                       {"repo1-cipher-pass=hunter2", "encryption"},
-                                                       {"repo1-host=backup1", "where the repository is mounted"},
-                                                       {"repo1-type=s3", "'s3' is not provided in this version"},
-                                                       {"archive-copy=y", "not provided"},
-                                                       {"compress-type=gz", "use compress-type=zst"},
-                                                       {"compress-type=bz2", "use compress-type=zst"},
-                                                       {"online=n", "not provided"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"repo1-cipher-type=aes-256-cbc", "write repo1-cipher-type=aes-256-gcm"},
+      {"repo1-host=backup1", "where the repository is mounted"},
+      {"repo1-type=cifs", "'cifs' is not provided in this version"},
+      {"archive-copy=y", "not provided"},
+      {"compress-type=gz", "use compress-type=zst"},
+      {"compress-type=bz2", "use compress-type=zst"},
+      {"online=n", "not provided"}};
   for (const auto& [line, text] : cases) {
     write("pgark.conf", std::string("[global]\n") + line + "\n[main]\npg1-path=/pg\n");
     const auto settings = resolve({"--stanza=main", "backup"});
@@ -357,7 +375,7 @@ TEST_F(SettingsTest, NeverTakesOrShowsASecret) {
   write("pgark.conf", "[global]\nrepo1-s3-key-secret=hunter2\nprocess-max=2\n");
   const auto settings = resolve({"--stanza=main", "--pg1-path=/p g", "backup"});
   ASSERT_TRUE(settings.has_value());
-  EXPECT_EQ(settings->dump(), "--pg1-path=\"/p g\" --process-max=2 --stanza=main");
+  EXPECT_EQ(settings->dump(), "--pg1-path=\"/p g\" --process-max=2 --repo1-s3-key-secret=<redacted> --stanza=main");
   EXPECT_THAT(testing::PrintToString(settings->warnings()), Not(HasSubstr("hunter2")));
 }
 

@@ -1,0 +1,20 @@
+// What the parts of the option table share; for src/cli/*option_specs.cc only.
+#pragma once
+
+#include <span>
+
+#include "cli/option_table.h"
+
+namespace pgark::option_specs {
+
+/// Commands that open a repository.
+inline constexpr CommandSet kWithRepo =
+    Command::kAnnotate | Command::kArchiveGet | Command::kArchiveHeal | Command::kArchivePush | Command::kBackup |
+    Command::kCheck | Command::kExpire | Command::kHold | Command::kInfo | Command::kRepoGet | Command::kRepoLs |
+    Command::kRestore | Command::kStanzaCreate | Command::kStanzaDelete | Command::kTimeline | Command::kVerify;
+
+/// Where repositories live, and with which keys: repo-type, repo-s3-*, repo-azure-*, repo-gcs-*, repo-sftp-*,
+/// repo-storage-*, repo-cipher-* and their kin.
+std::span<const OptionSpec> repository_options();
+
+}  // namespace pgark::option_specs
