@@ -45,13 +45,14 @@ struct HttpResponse {
 };
 
 struct HttpOptions {
-  unsigned connections_max = 32;  // To one host; further requests wait their turn.
+  unsigned connections_max = 32;  // Requests under way; further ones wait their turn.
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{60'000};  // No byte in either direction for so long ends a transfer.
   std::chrono::milliseconds total_timeout{0};       // Of one request, from its start; 0: none.
   bool verify_tls = true;
   std::string ca_file{};  // PEM; empty: the system's.
   std::string ca_path{};
+  std::string ca_option = "repo1-storage-ca-file";  // For the hint about a certificate that is not trusted.
   std::string connect_host{};           // Connect here whatever the URL's host is; the name in URL and TLS stays.
   uint16_t connect_port = 0;            // 0: the URL's.
   const CancelToken* cancel = nullptr;  // Ends requests with kCancelled within a second.
