@@ -9,6 +9,7 @@
 
 #include "core/cancel.h"
 #include "core/clock.h"
+#include "store/backoff.h"
 
 namespace pgark {
 
@@ -26,6 +27,7 @@ struct CloudSettings {
   unsigned connections_max = 32;
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{60'000};
+  RetryPolicy retry{};  // Of parts and completions, which the retrying store above cannot repeat.
   const CancelToken* cancel = nullptr;
   Clock* clock = &system_clock();
 };

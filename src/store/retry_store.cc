@@ -11,7 +11,6 @@
 namespace pgark {
 namespace {
 
-constexpr std::chrono::milliseconds kCancelPollMax{100};
 constexpr size_t kCompareBytes = 1u << 20;
 
 bool may_retry(Errc code) { return code == Errc::kTransient || code == Errc::kOutcomeUnknown; }
@@ -36,24 +35,14 @@ Result<> RetryStore::wait_to_retry(Attempts& attempts, Error error) {
     if (attempts.made == 1) return error;
     return std::move(error).with_context(fmt::format("given up after {} attempts", attempts.made));
   }
-  auto delay = policy_.delay_max;
-  const unsigned doublings = attempts.made - 1;
-  if (doublings < 20) delay = std::min(delay, policy_.delay_first * (1 << doublings));
+  std::chrono::milliseconds delay;
   {
     MutexLock lock(mu_);
     ++retries_;
-    const auto half = delay / 2;
-    delay = half + std::chrono::milliseconds(rng_.below(static_cast<uint64_t>((delay - half).count()) + 1));
+    delay = retry_delay(policy_, attempts.made, rng_);
   }
   ++attempts.made;
-  while (delay.count() > 0) {
-    if (policy_.cancel != nullptr && policy_.cancel->cancelled())
-      return Error(Errc::kCancelled, "stopped on request while waiting to retry: " + error.message());
-    const auto slice = policy_.cancel == nullptr ? delay : std::min(delay, kCancelPollMax);
-    clock_.sleep_for(slice);
-    delay -= slice;
-  }
-  return {};
+  return sleep_unless_cancelled(clock_, delay, policy_.cancel, error.message());
 }
 
 Result<std::optional<ObjectInfo>> RetryStore::stat(const ObjectKey& key) {

@@ -1,22 +1,13 @@
 // A decorator that tries again what can pass.
 #pragma once
 
-#include <chrono>
 #include <memory>
 
-#include "core/cancel.h"
 #include "core/thread_annotations.h"
+#include "store/backoff.h"
 #include "store/object_store.h"
 
 namespace pgark {
-
-struct RetryPolicy {
-  unsigned attempts_max = 5;  // Of one call, the first included; at least 1.
-  std::chrono::milliseconds delay_first{100};
-  std::chrono::milliseconds delay_max{10'000};
-  size_t replay_bytes_max = 17u << 20;  // A writer keeps this much to send it again: a whole 16 MiB segment.
-  const CancelToken* cancel = nullptr;  // Ends waiting with kCancelled.
-};
 
 /// Tries again after kTransient, with exponential delays: the k-th is between half and all of delay_first * 2^(k-1),
 /// and at most delay_max. Other errors pass at once, but for kOutcomeUnknown:
