@@ -2,15 +2,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <chrono>
 #include <string_view>
 
 #include "cli/program.h"
 #include "cli/signals.h"
 #include "core/file.h"
-#include "core/log.h"
 #include "store/posix_store.h"
 #include "store/retry_store.h"
 
@@ -19,24 +16,6 @@ extern char** environ;
 namespace {
 
 using namespace pgark;
-
-bool is_expiring(const Settings& settings) {
-  if (settings.command() == Command::kExpire) return !settings.boolean("dry-run");
-  return settings.command() == Command::kBackup && settings.boolean("expire-auto");
-}
-
-/// Remove the temporary files of writers that were killed. Those of living ones are locked; where the file system knows
-/// no locks only their age tells, so an hour is the least. That it fails keeps nothing from the command.
-void sweep(PosixStore& store, const Settings& settings) {
-  const auto grace = std::chrono::duration_cast<std::chrono::seconds>(settings.duration("expire-grace"));
-  const auto age_min = std::max<std::chrono::seconds>(grace, std::chrono::hours(1));
-  const auto swept = store.remove_stale_temporaries(age_min);
-  if (!swept) {
-    log_warn("temporary files of killed writers stay: {}", swept.error().message());
-  } else if (swept->removed > 0) {
-    log_info("removed {} temporary files of killed writers, {} bytes", swept->removed, swept->removed_bytes);
-  }
-}
 
 /// What settings say about repository `repo`: a directory, behind retries.
 Result<std::unique_ptr<ObjectStore>> open_store(const Settings& settings, unsigned repo, bool create,
@@ -56,7 +35,6 @@ Result<std::unique_ptr<ObjectStore>> open_store(const Settings& settings, unsign
   options.label = fmt::format("repo{}", repo);
   TRY_ASSIGN_CTX(auto posix, PosixStore::open(root, std::move(options)),
                  "open repository (" + settings.origin(option) + ")");
-  if (is_expiring(settings)) sweep(*posix, settings);
   RetryPolicy policy;
   policy.cancel = &cancel;
   return std::unique_ptr<ObjectStore>(

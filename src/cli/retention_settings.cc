@@ -134,6 +134,7 @@ ordered_json expire_json(const ExpireReport& report) {
           {"waiting_wal", count_json(report.waiting_wal)},
           {"waiting_packs", count_json(report.waiting_packs)},
           {"refused", count_json(report.refused)},
+          {"temporaries", count_json(report.temporaries)},
           {"warnings", report.warnings}};
 }
 
@@ -167,6 +168,9 @@ std::string expire_summary_text(const ExpireReport& report, std::chrono::millise
     text += fmt::format("        and WAL in {} more places\n", report.wal_ranges.size() - shown);
   if (const std::string waiting = counts_text(report.waiting_wal, report.waiting_packs); !waiting.empty())
     text += fmt::format("    not needed, and kept for the grace period of {}: {}\n", format_duration(grace), waiting);
+  if (report.temporaries.count > 0)
+    text += fmt::format("    left behind by writers that were killed, and removed: {} of {}\n",
+                        plural(report.temporaries.count, "object"), format_size(report.temporaries.bytes));
   for (const std::string& warning : report.warnings) text += fmt::format("    WARNING: {}\n", warning);
   return text;
 }

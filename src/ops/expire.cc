@@ -421,9 +421,30 @@ std::string_view expire_outcome_name(ExpiredBackup::Outcome outcome) {
   return "";
 }
 
+namespace {
+
+/// Those of living writers are locked, or written to; where the store knows no locks only their age tells, so that an
+/// hour is the least.
+void remove_temporaries(const Repository& repository, const ExpireOptions& options, ExpireReport& report) {
+  const auto grace = std::chrono::duration_cast<std::chrono::seconds>(options.grace);
+  const auto removed =
+      repository.store().remove_stale_temporaries(std::max<std::chrono::seconds>(grace, std::chrono::hours(1)));
+  if (!removed) {
+    report.warnings.push_back("what killed writers left behind stays: " + removed.error().message());
+    return;
+  }
+  report.temporaries = {removed->removed, removed->removed_bytes};
+  if (removed->removed > 0)
+    log_info("removed {} unfinished objects of killed writers, {} bytes", removed->removed, removed->removed_bytes);
+}
+
+}  // namespace
+
 Result<ExpireReport> run_expire(const Repository& repository, Clock& clock, const CancelToken& cancel,
                                 const ExpireOptions& options) {
-  return Expiry(repository, cancel, options, clock.now()).run();
+  TRY_ASSIGN(ExpireReport report, Expiry(repository, cancel, options, clock.now()).run());
+  if (!options.dry_run) remove_temporaries(repository, options, report);
+  return report;
 }
 
 }  // namespace pgark

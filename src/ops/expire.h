@@ -63,6 +63,7 @@ struct ExpireReport {
   ExpireCount waiting_packs;  // The same, and packs of interrupted backups that are younger than it.
   ExpireCount refused;        // By the store.
   std::string refusal;        // What it said first.
+  ExpireCount temporaries;    // What writers that were killed left behind; never in a dry run.
   std::vector<std::string> warnings;
 
   uint64_t freed_bytes() const { return wal.bytes + packs.bytes + records.bytes; }
@@ -71,7 +72,8 @@ struct ExpireReport {
 /// Expire one stanza of one repository. The caller holds the lock "backup" of the stanza.
 /// Shape:  can end or be ended at any step: every backup that is listed keeps all it needs, and the next run goes on.
 ///         What cannot be proven unneeded stays: with a manifest that cannot be read, no pack and no WAL is removed.
-///         Without any rule (and `set`) only the remains of interrupted backups and removals go.
+///         Without any rule (and `set`) only the remains of interrupted backups and removals go. What killed writers of
+///         the whole repository left behind goes last, and that this fails is a warning.
 /// Errors: kNotFound if there is no such stanza, or no backup `set`; kInvalid if that one is held, or is the last that
 ///         can be restored; kCorrupt if a hold cannot be read; of the store. A refusal to remove (kPermission) is
 ///         counted, not an error.

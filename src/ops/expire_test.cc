@@ -186,6 +186,67 @@ TEST(Expire, WithoutRulesRemovesNothing) {
   EXPECT_EQ(report.backups.size(), 2u);
 }
 
+/// Counts and answers remove_stale_temporaries(), which no store in memory needs.
+class LitteredStore final : public ObjectStore {
+ public:
+  explicit LitteredStore(ObjectStore& inner) : inner_(inner) {}
+  StoreCaps caps() const override { return inner_.caps(); }
+  std::string describe() const override { return inner_.describe(); }
+  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
+  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
+  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
+    return inner_.read(key, offset, into);
+  }
+  Result<ListPage> list(const ListRequest& request) override { return inner_.list(request); }
+  Result<bool> remove(const ObjectKey& key) override {
+    ++removals;
+    return inner_.remove(key);
+  }
+  Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min) override {
+    ages.push_back(age_min);
+    removals_before = removals;
+    return answer;
+  }
+
+  uint64_t removals = 0;
+  uint64_t removals_before = 0;
+  std::vector<std::chrono::seconds> ages;
+  Result<StaleTemporaries> answer = StaleTemporaries{3, 4096, 1};
+
+ private:
+  ObjectStore& inner_;
+};
+
+TEST(Expire, RemovesWhatKilledWritersLeftBehindLastAndNeverYoung) {
+  Scene scene;
+  scene.backup(BackupType::kFull);
+  scene.backup(BackupType::kFull);
+  LitteredStore littered(scene.faults_);
+  const auto repository = Repository::open(littered);
+  ASSERT_TRUE(repository.has_value());
+  const CancelToken cancel;
+  SetClock clock;
+  clock.time += days(30);
+  scene.options.rules.full = 1;
+  scene.options.dry_run = true;
+  EXPECT_EQ(run_expire(**repository, clock, cancel, scene.options)->temporaries.count, 0u);
+  EXPECT_THAT(littered.ages, IsEmpty());
+  scene.options.dry_run = false;
+  auto report = run_expire(**repository, clock, cancel, scene.options);
+  ASSERT_TRUE(report.has_value());
+  EXPECT_EQ(report->temporaries.count, 3u);
+  EXPECT_EQ(report->temporaries.bytes, 4096u);
+  EXPECT_GT(littered.removals, 0u);
+  EXPECT_EQ(littered.removals_before, littered.removals) << "the sweep comes after everything else";
+  scene.options.grace = 0ms;
+  littered.answer = Error(Errc::kPermission, "no right to look");
+  report = run_expire(**repository, clock, cancel, scene.options);
+  ASSERT_TRUE(report.has_value()) << "it is no reason to fail";
+  EXPECT_THAT(report->warnings, Contains(HasSubstr("no right to look")));
+  EXPECT_THAT(littered.ages, ElementsAre(std::chrono::hours(24), std::chrono::hours(1)))
+      << "0 is no age: a writer of another machine may be at work";
+}
+
 TEST(Expire, NeedsAStanza) {
   Scene scene;
   scene.options.stanza = "other";

@@ -67,6 +67,9 @@ class FaultStore final : public ObjectStore {
   Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override;
   Result<ListPage> list(const ListRequest& request) override;
   Result<bool> remove(const ObjectKey& key) override;
+  Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min) override {
+    return inner_->remove_stale_temporaries(age_min);
+  }
 
   ObjectStore& inner() { return *inner_; }
   /// Replace the rules; all their counts begin at zero.

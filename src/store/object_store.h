@@ -1,6 +1,7 @@
 // ObjectStore: the one interface to every place a repository can live.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -52,6 +53,13 @@ struct StoreCaps {
   bool atomic_create_only = true;  // Of two racing commits of one name exactly one wins, by the store's own means.
 };
 
+/// What ObjectStore::remove_stale_temporaries() found.
+struct StaleTemporaries {
+  uint64_t removed = 0;
+  uint64_t removed_bytes = 0;  // As far as the store tells.
+  uint64_t kept = 0;           // Too young, or their writer lives.
+};
+
 /// One object being written. Readers see nothing until commit() returns ok.
 class ObjectWriter {
  public:
@@ -94,6 +102,11 @@ class ObjectStore {
   virtual Result<ListPage> list(const ListRequest& request) = 0;
   /// Delete; false if it was absent already.
   virtual Result<bool> remove(const ObjectKey& key) = 0;
+
+  /// Remove what writers that died left behind and no reader ever sees (temporary files, uploads without an end), where
+  /// nothing was written for `age_min`; from what a living writer sends, its age or a lock keeps it. Stores that leave
+  /// nothing behind do nothing.
+  virtual Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min);
 
   /// Like read(), but kCorrupt if the object ends before `into` is full.
   Result<> read_exact(const ObjectKey& key, uint64_t offset, MutableBytes into);

@@ -11,13 +11,6 @@
 
 namespace pgark {
 
-/// What remove_stale_temporaries() found.
-struct StaleTemporaries {
-  uint64_t removed = 0;
-  uint64_t removed_bytes = 0;
-  uint64_t kept = 0;  // Too young, or their writer lives.
-};
-
 /// Keeps the object "a/b/c" in the file "<root>/a/b/c". An object is written to ".tmp-<pid>-<random>" beside its place,
 /// synced, and given its name by a rename that cannot overwrite (link(2) where the file system has none, as NFS); then
 /// the directory is synced. The directories above were synced before, unless known to be durable. Directories come and
@@ -38,7 +31,7 @@ class PosixStore final : public ObjectStore {
 
   /// Remove what writers that died left behind, where nothing was written for `age_min`. A living writer holds a lock
   /// on its file, so that its age does not matter where the file system knows flock(2).
-  Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min = std::chrono::days(1));
+  Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min) override;
 
   size_t open_descriptors() { return descriptors_.size(); }
 

@@ -96,8 +96,8 @@ TEST(PosixStore, MissingRootIsNeverAnEmptyRepository) {
         store->list({.prefix = "dir/"}).has_value() ? Errc::kInternal : store->list({}).error().code(),
         store->create({"dir/new"}).has_value() ? Errc::kInternal : store->create({"dir/new"}).error().code(),
         store->remove({"dir/absent"}).has_value() ? Errc::kInternal : store->remove({"dir/absent"}).error().code(),
-        store->remove_stale_temporaries().has_value() ? Errc::kInternal
-                                                      : store->remove_stale_temporaries().error().code()};
+        store->remove_stale_temporaries(std::chrono::days(1)).has_value() ? Errc::kInternal
+                                                      : store->remove_stale_temporaries(std::chrono::days(1)).error().code()};
     for (size_t i = 0; i < codes.size(); ++i) EXPECT_EQ(codes[i], Errc::kPermission) << how << ", call " << i;
     EXPECT_THAT(store->stat({"dir/absent"}).error().to_string(),
                 HasSubstr("is the file system of " + root + " mounted?"));
@@ -294,7 +294,7 @@ TEST(PosixStore, StaleTemporariesOfDeadWritersAreRemovedAndOthersKept) {
   for (const char* name : {"/dead/b/.tmp-1-old", "/.tmp-1-old"})
     std::filesystem::last_write_time(root.path() + name,
                                      std::filesystem::file_time_type::clock::now() - std::chrono::hours(25));
-  auto found = store->remove_stale_temporaries();
+  auto found = store->remove_stale_temporaries(std::chrono::days(1));
   ASSERT_TRUE(found.has_value()) << found.error().to_string();
   EXPECT_EQ(found->removed, 2u);
   EXPECT_EQ(found->removed_bytes, 6u);

@@ -257,6 +257,7 @@ TEST(ExpireRun, KilledAtAnyMomentTheNextRunGoesOn) {
   std::printf("%zu temporary files\n", temporaries);
   ASSERT_OK_AND_ASSIGN(const json again, cli.run_json({"expire"}));
   EXPECT_EQ(again.at("repositories").at(0).at("freed_bytes"), 0);
+  EXPECT_EQ(again.at("repositories").at(0).at("temporaries").at("count"), temporaries);
   for (const auto& entry : fs::recursive_directory_iterator(cli.repo_path()))
     EXPECT_FALSE(entry.path().filename().string().starts_with(".tmp-")) << entry.path();
   ASSERT_OK(scene->restore_and_verify("restored", LedgerTarget::latest()));
