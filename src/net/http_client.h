@@ -22,9 +22,9 @@ struct HttpHeader {
 
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;                  // Absolute; path and query encoded already, and sent as they stand.
-  std::vector<HttpHeader> headers;  // Without Host and Content-Length, which the client makes.
-  Bytes body{};                     // Must live until the answer is there.
+  std::string url{};                  // Absolute; path and query encoded already, and sent as they stand.
+  std::vector<HttpHeader> headers{};  // Without Host and Content-Length, which the client makes.
+  Bytes body{};                       // Must live until the answer is there.
   /// Where the body of a 2xx answer goes, if not empty: one that is longer is kCorrupt. Bodies of other answers, and of
   /// all if it is empty, go to HttpResponse::body, at most `body_max` bytes.
   MutableBytes into{};
