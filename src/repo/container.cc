@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "core/check.h"
 
@@ -21,7 +22,7 @@ uint64_t key_seed(const ObjectKey& key) { return seeded_hash(as_bytes(key.value)
 /// The 32 bytes that header and trailer share.
 void write_preamble(ByteWriter& out, std::string_view magic, const Repository& repository, ContainerKind kind) {
   out.raw(as_bytes(magic));
-  out.fixed(kRepositoryFormat);
+  out.fixed(repository.format());
   out.fixed(static_cast<uint16_t>(kind));
   out.fixed(static_cast<uint8_t>(repository.seal_kind()));
   out.fixed<uint8_t>(0);
@@ -51,12 +52,15 @@ Result<ContainerKind> check_block(const Repository& repository, const ObjectKey&
                  fmt::format("object {}: format {}, this pgark knows up to {}", key.value, format, kRepositoryFormat))
         .with_hint("use a newer pgark");
   const auto found_kind = reader.fixed<uint16_t>();
-  reader.skip(2);
+  const auto seal = reader.fixed<uint8_t>();
+  reader.skip(1);
   const Bytes id = reader.raw(repository.id().size());
   if (!std::equal(id.begin(), id.end(), repository.id().begin()))
     return corrupt(key, fmt::format("{} is damaged, or of another repository", name));
   if (load_le<uint64_t>(block.data() + block.size() - 8) != seeded_hash(block.first(block.size() - 8), key_seed(key)))
     return corrupt(key, fmt::format("{} is damaged, or of another object", name));
+  if (seal != static_cast<uint8_t>(repository.seal_kind()))
+    return corrupt(key, fmt::format("{} says that it is sealed in another way than its repository", name));
   return static_cast<ContainerKind>(found_kind);
 }
 
@@ -105,7 +109,59 @@ Result<std::vector<FrameRef>> decode_index(const ObjectKey& key, Bytes raw, uint
   return frames;
 }
 
+/// Raw bytes of a key frame: the sender's half of a key agreement.
+constexpr uint32_t kKeyFrameRawBytes = kX25519KeyBytes;
+
+/// The first frame of an object that holds data; zeros where nothing is encrypted.
+CodedFrame key_frame(const ObjectKeys* keys) {
+  const X25519Public sender = keys != nullptr ? keys->data_sender : X25519Public{};
+  const uint64_t hash = content_hash(sender);
+  CodedFrame frame;
+  frame.type = FrameType::kKey;
+  frame.raw_bytes = kKeyFrameRawBytes;
+  frame.coded.resize(sizeof hash);
+  std::memcpy(frame.coded.data(), &hash, sizeof hash);
+  frame.coded.append(sender);
+  return frame;
+}
+
+/// The keys to read a frame with; the key frame of its object is read if need be.
+Result<std::shared_ptr<const ObjectKeys>> reading_keys(const Repository& repository, const ObjectKey& key,
+                                                       FrameType type) {
+  ObjectKeyring& keyring = *repository.keyring();
+  if (!is_data_frame(type, key)) return keyring.metadata(key);
+  if (auto known = keyring.find_data(key)) return known;
+  constexpr uint32_t kStoredBytes = kKeyFrameRawBytes + kFrameOverheadBytes;
+  std::array<std::byte, kStoredBytes> stored{};
+  X25519Public sender{};
+  if (keyring.can_open_data()) {  // Else the error does not need it.
+    TRY(repository.store().read_exact(key, kContainerHeaderBytes, stored));
+    Decompressor none;
+    const FrameRef ref{kContainerHeaderBytes, kStoredBytes, kKeyFrameRawBytes, FrameType::kKey, Codec::kNone};
+    TRY_CTX(decode_frame(repository, key, ref, stored, none, sender), "read the key of the data");
+  }
+  return keyring.open_data(key, sender);
+}
+
+/// Decrypt what is stored of a frame into `opened`.
+Result<> decrypt_frame(const Repository& repository, const FrameIdentity& identity, FrameType type, Bytes stored,
+                       Buffer& opened) {
+  TRY_ASSIGN(const auto keys, reading_keys(repository, identity.key, type));
+  const Secret& key = is_data_frame(type, identity.key) ? *keys->data : keys->metadata;
+  opened.resize(stored.size() - sizeof(Tag));
+  std::memcpy(opened.data(), stored.data(), opened.size());
+  return open_frame(key, repository.identity_bytes(identity), identity.offset, opened.bytes(),
+                    stored.last<kAeadTagBytes>());
+}
+
 }  // namespace
+
+bool is_data_frame(FrameType type, const ObjectKey& key) {
+  if (type == FrameType::kExtent) return true;
+  if (type != FrameType::kWalData) return false;
+  const std::string_view name = std::string_view(key.value).substr(key.value.rfind('/') + 1);
+  return name.find(".history") == name.npos && name.find(".backup") == name.npos;
+}
 
 Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
                     std::vector<uint64_t>* block_hashes) {
@@ -119,23 +175,81 @@ Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFram
   return {};
 }
 
-Result<ContainerWriter> ContainerWriter::create(const Repository& repository, ObjectKey key, ContainerKind kind) {
-  TRY_ASSIGN(auto writer, repository.store().create(key));
-  ByteWriter header;
-  write_preamble(header, kHeaderMagic, repository, kind);
-  finish_block(header, key);
-  TRY(writer->append(header.bytes()));
-  ContainerWriter container(repository, std::move(key), kind, std::move(writer));
+template <typename Step>
+Result<> ContainerWriter::for_each(Step step) {
+  for (size_t i = 0; i < copies_.size();) {
+    auto done = repositories_.has_failed(copies_[i].index)
+                    ? Result<>(Error(Errc::kCancelled, "write " + key_.value + ": the repository was left behind"))
+                    : step(copies_[i]);
+    if (done.has_value()) {
+      ++i;
+      continue;
+    }
+    const size_t index = copies_[i].index;
+    copies_.erase(copies_.begin() + static_cast<ptrdiff_t>(i));
+    Error error = std::move(done).error();
+    TRY(repositories_.fail(index, error));
+    // Another writer's failure may have come in between.
+    if (copies_.empty()) return error;
+  }
+  return {};
+}
+
+Result<ContainerWriter> ContainerWriter::create(RepositorySet repositories, ObjectKey key, ContainerKind kind) {
+  ContainerWriter container(std::move(repositories), std::move(key), kind);
+  for (size_t i = 0; i < container.repositories_.size(); ++i)
+    container.copies_.push_back({i, &container.repositories_.at(i), nullptr, nullptr});
+  TRY(container.for_each([&](Copy& copy) { return container.begin(copy); }));
   container.offset_ = kContainerHeaderBytes;
+  if (!container.has_key_frame()) return container;
+  TRY(container.for_each([&](Copy& copy) { return container.append_to(copy, key_frame(copy.keys.get())); }));
+  const FrameRef ref{kContainerHeaderBytes, kKeyFrameRawBytes + kFrameOverheadBytes, kKeyFrameRawBytes, FrameType::kKey,
+                     Codec::kNone};
+  container.offset_ += ref.stored_bytes;
+  container.frames_.push_back(ref);
   return container;
 }
 
-Result<FrameRef> ContainerWriter::append(const CodedFrame& frame) {
+Result<> ContainerWriter::begin(Copy& copy) {
+  if (ObjectKeyring* keyring = copy.repository->keyring()) {
+    TRY_ASSIGN(copy.keys, keyring->make(key_, has_key_frame()));
+  }
+  TRY_ASSIGN(copy.writer, copy.repository->store().create(key_));
+  ByteWriter header;
+  write_preamble(header, kHeaderMagic, *copy.repository, kind_);
+  finish_block(header, key_);
+  return copy.writer->append(header.bytes());
+}
+
+/// Packs have one whether sealed or not, so that an extent lies at the same offset in the copies of all repositories.
+bool ContainerWriter::has_key_frame() const {
+  if (kind_ == ContainerKind::kPack) return true;
+  if (kind_ != ContainerKind::kWal || !is_data_frame(FrameType::kWalData, key_)) return false;
+  for (size_t i = 0; i < repositories_.size(); ++i)
+    if (repositories_.at(i).keyring() != nullptr) return true;
+  return false;
+}
+
+Result<> ContainerWriter::append_to(Copy& copy, const CodedFrame& frame) {
   const FrameIdentity identity{key_, offset_, static_cast<uint8_t>(frame.type), frame.codec, frame.raw_bytes};
-  const Tag tag = repository_->tag(identity, frame.coded);
-  TRY(writer_->append(frame.coded));
-  TRY(writer_->append(tag));
-  const FrameRef ref{offset_, static_cast<uint32_t>(frame.coded.size() + tag.size()), frame.raw_bytes, frame.type,
+  Tag tag{};
+  if (copy.keys == nullptr) {
+    tag = copy.repository->tag(identity, frame.coded);
+    TRY(copy.writer->append(frame.coded));
+    return copy.writer->append(tag);
+  }
+  const Secret& key = is_data_frame(frame.type, key_) ? *copy.keys->data : copy.keys->metadata;
+  sealed_.resize(frame.coded.size());
+  std::memcpy(sealed_.data(), frame.coded.data(), sealed_.size());
+  TRY_CTX(seal_frame(key, copy.repository->identity_bytes(identity), offset_, sealed_.bytes(), tag),
+          "write " + key_.value);
+  TRY(copy.writer->append(sealed_));
+  return copy.writer->append(tag);
+}
+
+Result<FrameRef> ContainerWriter::append(const CodedFrame& frame) {
+  TRY(for_each([&](Copy& copy) { return append_to(copy, frame); }));
+  const FrameRef ref{offset_, static_cast<uint32_t>(frame.coded.size() + sizeof(Tag)), frame.raw_bytes, frame.type,
                      frame.codec};
   offset_ += ref.stored_bytes;
   frames_.push_back(ref);
@@ -151,15 +265,22 @@ Result<FrameRef> ContainerWriter::append(FrameType type, Bytes raw, Compressor& 
 Result<ObjectInfo> ContainerWriter::commit() && {
   Compressor compressor(Codec::kZstd, 1);
   TRY_ASSIGN(const FrameRef index, append(FrameType::kIndex, encode_index(frames_), compressor));
-  ByteWriter trailer;
-  write_preamble(trailer, kTrailerMagic, *repository_, kind_);
-  trailer.fixed(index.offset);
-  trailer.fixed(index.stored_bytes);
-  trailer.fixed(index.raw_bytes);
-  trailer.fixed(static_cast<uint8_t>(index.codec));
-  finish_block(trailer, key_);
-  TRY(writer_->append(trailer.bytes()));
-  return std::move(*writer_).commit();
+  std::optional<ObjectInfo> committed;
+  const auto finish = [&](Copy& copy) -> Result<> {
+    ByteWriter trailer;
+    write_preamble(trailer, kTrailerMagic, *copy.repository, kind_);
+    trailer.fixed(index.offset);
+    trailer.fixed(index.stored_bytes);
+    trailer.fixed(index.raw_bytes);
+    trailer.fixed(static_cast<uint8_t>(index.codec));
+    finish_block(trailer, key_);
+    TRY(copy.writer->append(trailer.bytes()));
+    TRY_ASSIGN(ObjectInfo info, std::move(*copy.writer).commit());
+    if (!committed) committed = std::move(info);
+    return {};
+  };
+  TRY(for_each(finish));
+  return std::move(*committed);
 }
 
 Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
@@ -169,14 +290,25 @@ Result<> decode_frame(const Repository& repository, const ObjectKey& key, const 
   };
   CHECK(stored.size() == ref.stored_bytes && raw.size() == ref.raw_bytes);
   if (stored.size() < kFrameOverheadBytes) return damaged("shorter than a frame");
-  const Bytes sealed = stored.first(stored.size() - sizeof(Tag));
   const FrameIdentity identity{key, ref.offset, static_cast<uint8_t>(ref.type), ref.codec, ref.raw_bytes};
-  const Tag tag = repository.tag(identity, sealed);
-  if (!std::equal(tag.begin(), tag.end(), stored.end() - sizeof(Tag))) return damaged("checksum does not match");
-  if (auto decoded = decompressor.decompress(ref.codec, sealed.subspan(8), raw); !decoded.has_value())
+  const bool sealed = repository.keyring() != nullptr;
+  Bytes coded = stored.first(stored.size() - sizeof(Tag));
+  thread_local Buffer opened;
+  if (!sealed) {
+    const Tag tag = repository.tag(identity, coded);
+    if (!std::equal(tag.begin(), tag.end(), stored.end() - sizeof(Tag))) return damaged("checksum does not match");
+  } else if (auto decrypted = decrypt_frame(repository, identity, ref.type, stored, opened); decrypted.has_value()) {
+    coded = opened;
+  } else if (decrypted.error().code() == Errc::kCorrupt) {
+    return damaged(decrypted.error().message());
+  } else {
+    return decrypted;
+  }
+  if (auto decoded = decompressor.decompress(ref.codec, coded.subspan(8), raw); !decoded.has_value())
     return Error(decoded.error().code(), damaged(decoded.error().message()).message());
-  const uint64_t hash = block_hashes != nullptr ? content_hash(raw, *block_hashes) : content_hash(raw);
-  if (hash != load_le<uint64_t>(sealed.data())) return damaged("content does not match its hash");
+  const uint64_t hash = block_hashes != nullptr ? content_hash(raw, *block_hashes) : sealed ? 0 : content_hash(raw);
+  // In a sealed frame the nonce has its place: the tag vouches for the coded bytes.
+  if (!sealed && hash != load_le<uint64_t>(coded.data())) return damaged("content does not match its hash");
   return {};
 }
 

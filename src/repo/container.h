@@ -9,6 +9,7 @@
 
 #include "codec/compress.h"
 #include "repo/repository.h"
+#include "repo/repository_set.h"
 
 namespace pgark {
 
@@ -25,6 +26,7 @@ enum class FrameType : uint8_t {
   kFiles = 5,     // Manifest: a chunk of file entries.
   kWalData = 6,   // WAL: the next piece of the segment.
   kWalIndex = 7,  // WAL: what the segment contains.
+  kKey = 8,       // First in packs and sealed WAL segments: what gives the key of their data; zeros if not sealed.
 };
 
 /// Where a frame lies and how to decode it.
@@ -37,7 +39,11 @@ struct FrameRef {
   auto operator<=>(const FrameRef&) const = default;
 };
 
-/// Bytes a frame needs beside its coded content: 8 of content hash, 16 of tag.
+/// Whether frames of this type in this object hold data of the cluster, which a sealed repository keeps under another
+/// key than what describes it. The text files among the WAL (histories, labels) are no data.
+bool is_data_frame(FrameType type, const ObjectKey& key);
+
+/// Bytes a frame needs beside its coded content: 8 of content hash or nonce, 16 of tag.
 inline constexpr uint32_t kFrameOverheadBytes = 24;
 inline constexpr uint32_t kFrameRawBytesMax = 16u << 20;
 inline constexpr uint32_t kContainerHeaderBytes = 64;
@@ -56,10 +62,12 @@ struct CodedFrame {
 Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
                     std::vector<uint64_t>* block_hashes = nullptr);
 
-/// Write one container. The object appears at commit().
+/// Write one container into every repository of a set, with the same frames at the same offsets. The object appears at
+/// commit(). A repository that fails is left behind as RepositorySet::fail() says; an error is returned when none is
+/// left.
 class ContainerWriter {
  public:
-  static Result<ContainerWriter> create(const Repository& repository, ObjectKey key, ContainerKind kind);
+  static Result<ContainerWriter> create(RepositorySet repositories, ObjectKey key, ContainerKind kind);
   ContainerWriter(ContainerWriter&&) noexcept = default;
   ContainerWriter& operator=(ContainerWriter&&) noexcept = default;
 
@@ -72,20 +80,35 @@ class ContainerWriter {
   const ObjectKey& key() const { return key_; }
   const std::vector<FrameRef>& frames() const { return frames_; }
 
-  /// Write index and trailer and make the object visible.
+  /// Write index and trailer and make the object visible. The object of the first repository that has it.
   /// Errors: as ObjectWriter::commit().
   Result<ObjectInfo> commit() &&;
 
  private:
-  ContainerWriter(const Repository& repository, ObjectKey key, ContainerKind kind, std::unique_ptr<ObjectWriter> writer)
-      : repository_(&repository), key_(std::move(key)), kind_(kind), writer_(std::move(writer)) {}
+  /// The object in one repository.
+  struct Copy {
+    size_t index = 0;  // In the set.
+    const Repository* repository = nullptr;
+    std::unique_ptr<ObjectWriter> writer;
+    std::shared_ptr<const ObjectKeys> keys;  // Null if the repository is not sealed.
+  };
 
-  const Repository* repository_;
+  ContainerWriter(RepositorySet repositories, ObjectKey key, ContainerKind kind)
+      : repositories_(std::move(repositories)), key_(std::move(key)), kind_(kind) {}
+  /// Do `step` for every copy; what fails is left behind.
+  template <typename Step>
+  Result<> for_each(Step step);
+  Result<> begin(Copy& copy);
+  Result<> append_to(Copy& copy, const CodedFrame& frame);
+  bool has_key_frame() const;
+
+  RepositorySet repositories_;
   ObjectKey key_;
   ContainerKind kind_;
-  std::unique_ptr<ObjectWriter> writer_;
+  std::vector<Copy> copies_;
   uint64_t offset_ = 0;
   std::vector<FrameRef> frames_;
+  Buffer sealed_;  // A frame on its way through the cipher.
 };
 
 /// Check and decode one frame whose stored bytes are at hand; the place named by `ref` must be where they were read.

@@ -50,7 +50,7 @@ TEST(Repository, EveryFlippedBitOfItsRootIsNoticed) {
 
 TEST(Repository, RefusesANewerFormat) {
   MemoryStore store;
-  ASSERT_TRUE(store.put({"pgark.json"}, as_bytes(R"({"format": 2, "anything": true})")).has_value());
+  ASSERT_TRUE(store.put({"pgark.json"}, as_bytes(R"({"format": 3, "anything": true})")).has_value());
   EXPECT_EQ(Repository::open(store).error().code(), Errc::kUnsupported);
 }
 

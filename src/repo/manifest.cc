@@ -301,10 +301,10 @@ ManifestWriter::ManifestWriter(ManifestWriter&&) noexcept = default;
 ManifestWriter& ManifestWriter::operator=(ManifestWriter&&) noexcept = default;
 ManifestWriter::~ManifestWriter() = default;
 
-Result<ManifestWriter> ManifestWriter::create(const Repository& repository, const std::string& stanza,
+Result<ManifestWriter> ManifestWriter::create(const RepositorySet& repositories, const std::string& stanza,
                                               const std::string& label) {
   TRY_ASSIGN(auto container,
-             ContainerWriter::create(repository, manifest_key(stanza, label), ContainerKind::kManifest));
+             ContainerWriter::create(repositories, manifest_key(stanza, label), ContainerKind::kManifest));
   return ManifestWriter(std::make_unique<State>(std::move(container)));
 }
 

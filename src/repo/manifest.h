@@ -51,7 +51,7 @@ struct FileChunk {
 /// Write the manifest of one backup. commit() is what makes the backup exist.
 class ManifestWriter {
  public:
-  static Result<ManifestWriter> create(const Repository& repository, const std::string& stanza,
+  static Result<ManifestWriter> create(const RepositorySet& repositories, const std::string& stanza,
                                        const std::string& label);
   ManifestWriter(ManifestWriter&&) noexcept;
   ManifestWriter& operator=(ManifestWriter&&) noexcept;

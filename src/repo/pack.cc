@@ -42,8 +42,8 @@ ObjectKey pack_key(const std::string& stanza, const std::string& label, uint32_t
 }
 
 struct PackSet::State {
-  State(const Repository& repo, std::string stanza_name, std::string label_name)
-      : repository(repo), stanza(std::move(stanza_name)), label(std::move(label_name)) {
+  State(RepositorySet set, std::string stanza_name, std::string label_name)
+      : repositories(std::move(set)), stanza(std::move(stanza_name)), label(std::move(label_name)) {
     for (size_t i = 0; i < kCommitThreads; ++i) tasks.spawn([this] { return commit_all(); });
   }
   ~State() {
@@ -66,7 +66,7 @@ struct PackSet::State {
     return {};
   }
 
-  const Repository& repository;
+  const RepositorySet repositories;
   const std::string stanza;
   const std::string label;
   std::atomic<uint32_t> numbers = 0;
@@ -76,8 +76,8 @@ struct PackSet::State {
   TaskGroup tasks;  // Last: its threads use everything above.
 };
 
-PackSet::PackSet(const Repository& repository, std::string stanza, std::string label)
-    : state_(std::make_unique<State>(repository, std::move(stanza), std::move(label))) {}
+PackSet::PackSet(RepositorySet repositories, std::string stanza, std::string label)
+    : state_(std::make_unique<State>(std::move(repositories), std::move(stanza), std::move(label))) {}
 PackSet::~PackSet() = default;
 
 Result<> PackSet::finish() {
@@ -95,8 +95,8 @@ struct PackWriter::State {
   Result<> open() {
     const uint32_t number = ++set.numbers;
     pack_index = number - 1;
-    TRY_ASSIGN(pack,
-               ContainerWriter::create(set.repository, pack_key(set.stanza, set.label, number), ContainerKind::kPack));
+    TRY_ASSIGN(
+        pack, ContainerWriter::create(set.repositories, pack_key(set.stanza, set.label, number), ContainerKind::kPack));
     extents = 0;
     return {};
   }

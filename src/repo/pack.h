@@ -57,7 +57,8 @@ struct PackedExtent {
 /// for the disk. Thread-safe.
 class PackSet {
  public:
-  PackSet(const Repository& repository, std::string stanza, std::string label);
+  /// Packs go into every repository of the set.
+  PackSet(RepositorySet repositories, std::string stanza, std::string label);
   ~PackSet();
 
   /// Wait for every pack handed over. The first error of any of them.

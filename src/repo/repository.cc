@@ -59,7 +59,7 @@ Result<std::string> new_document(Clock& clock) {
   if (RAND_bytes(reinterpret_cast<unsigned char*>(id.data()), static_cast<int>(id.size())) != 1)
     return Error(Errc::kInternal, "make repository id: the system's random source failed");
   nlohmann::json document;
-  document["format"] = kRepositoryFormat;
+  document["format"] = kPlainFormat;
   document["id"] = to_hex(id);
   document["created_us"] = clock.now().time_since_epoch().count();
   document["checksum"] = document_checksum(document);
@@ -75,7 +75,7 @@ Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store) {
         .with_hint("run stanza-create first, or correct repo1-path");
   if (!text.has_value()) return Error(std::move(text).error()).with_context("open repository");
   TRY_ASSIGN(const RepositoryId id, parse_document(store, as_text(*text)));
-  return std::unique_ptr<Repository>(new Repository(store, id));
+  return unlocked(store, id, std::nullopt);
 }
 
 Result<std::unique_ptr<Repository>> Repository::open_or_create(ObjectStore& store, Clock& clock) {
@@ -86,6 +86,23 @@ Result<std::unique_ptr<Repository>> Repository::open_or_create(ObjectStore& stor
       !written.has_value() && written.error().code() != Errc::kAlreadyExists)
     return Error(std::move(written).error()).with_context("create repository");
   return open(store);
+}
+
+std::unique_ptr<Repository> Repository::unlocked(ObjectStore& store, const RepositoryId& id,
+                                                 std::optional<RepositoryKeys> keys) {
+  auto keyring = keys ? std::make_unique<ObjectKeyring>(id, std::move(*keys)) : nullptr;
+  return std::unique_ptr<Repository>(new Repository(store, id, std::move(keyring)));
+}
+
+std::vector<std::byte> Repository::identity_bytes(const FrameIdentity& identity) const {
+  ByteWriter bytes;
+  bytes.raw(id_);
+  bytes.fixed(identity.offset);
+  bytes.fixed(identity.raw_bytes);
+  bytes.fixed(identity.type);
+  bytes.fixed(static_cast<uint8_t>(identity.codec));
+  bytes.raw(as_bytes(identity.key.value));
+  return std::move(bytes).take();
 }
 
 Tag Repository::tag(const FrameIdentity& identity, Bytes sealed) const {
