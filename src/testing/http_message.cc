@@ -1,6 +1,7 @@
 // Lenient where real clients and servers differ, strict about lengths: a test must notice a body that is cut.
 #include "testing/http_message.h"
 
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -81,6 +82,16 @@ std::string percent_decode(std::string_view text, bool plus_is_space) {
     } else {
       out += plus_is_space && text[i] == '+' ? ' ' : text[i];
     }
+  }
+  return out;
+}
+
+std::string percent_encode(std::string_view text, bool keep_slash) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '.' || c == '_' || c == '~' || (keep_slash && c == '/');
+    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
 }

@@ -41,6 +41,8 @@ HttpFraming answer_framing(const HttpHead& head, std::string_view method);
 std::pair<std::string, std::string> split_target(std::string_view target);
 /// Undo %XX; `plus_is_space` as in form data.
 std::string percent_decode(std::string_view text, bool plus_is_space = false);
+/// Write all but letters, digits and "-._~" as %XX; `keep_slash`: in a path.
+std::string percent_encode(std::string_view text, bool keep_slash);
 /// Names and values of a query or of form data, decoded.
 HttpHeaders parse_query(std::string_view query, bool plus_is_space = false);
 

@@ -23,14 +23,6 @@ namespace {
 
 using std::chrono::seconds;
 
-std::string servers_dir() {
-  if (const char* dir = std::getenv("PGARK_SERVERS"); dir != nullptr && *dir != '\0') return dir;
-  // The same places as tools/servers.sh.
-  const char* home = std::getenv("HOME");
-  const std::string own = std::string(home != nullptr ? home : "/") + "/.cache/pgark/servers";
-  return ::access(own.c_str(), R_OK) == 0 ? own : "/var/cache/pgark/servers";
-}
-
 // "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)" -> "15.20"
 std::string version_in(const std::string& output) {
   std::istringstream words(output);
@@ -124,6 +116,14 @@ std::vector<std::string> initdb_command(const PgInstall& install, const std::str
 }
 
 }  // namespace
+
+std::string servers_dir() {
+  if (const char* dir = std::getenv("PGARK_SERVERS"); dir != nullptr && *dir != '\0') return dir;
+  // The same places as tools/servers.sh.
+  const char* home = std::getenv("HOME");
+  const std::string own = std::string(home != nullptr ? home : "/") + "/.cache/pgark/servers";
+  return ::access(own.c_str(), R_OK) == 0 ? own : "/var/cache/pgark/servers";
+}
 
 bool PgInstall::has(std::string_view name) const { return ::access(program(name).c_str(), X_OK) == 0; }
 

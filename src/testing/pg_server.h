@@ -27,6 +27,9 @@ struct PgInstall {
   bool has(std::string_view name) const;
 };
 
+/// The cache that `tools/servers.sh` fills: $PGARK_SERVERS or its default.
+std::string servers_dir();
+
 /// Majors that pgark supports and tests are parametrised by: 15 first, because it is the one that must be there.
 const std::vector<int>& supported_majors();
 /// What is installed, in the order of supported_majors(): $PGARK_SERVERS/<major>/bin (default: the cache that
