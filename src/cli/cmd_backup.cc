@@ -122,6 +122,8 @@ Result<BackupRequest> request_of(const CommandContext& context, const BackupNode
   request.resume = settings.boolean("resume");
   request.seed = context.rng.next();
   request.process_max = static_cast<unsigned>(settings.integer("process-max"));
+  if (const std::string limit = fmt::format("pg{}-bandwidth-max", nodes.source); settings.has(limit))
+    request.read_bytes_per_second_max = settings.bytes(limit);
   TRY_ASSIGN(request.codec, codec_of(settings.text("compress-type")));
   request.level = settings.has("compress-level") ? static_cast<int>(settings.integer("compress-level")) : 1;
   request.start_fast = settings.boolean("start-fast");

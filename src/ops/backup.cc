@@ -287,6 +287,8 @@ class Backup {
     BackupCopyOptions options;
     options.data_directory = request_.data_directory;
     options.workers = request_.process_max;
+    if (request_.read_bytes_per_second_max > 0)
+      options.read_limiter = &read_limiter_.emplace(request_.read_bytes_per_second_max, clock_);
     options.codec = request_.codec;
     options.level = request_.level;
     options.check_pages = request_.check_pages && files_.control.checksums_enabled();
@@ -515,6 +517,7 @@ class Backup {
   std::optional<pg::TimelineHistory> history_;  // Of the cluster; with prior_.
   std::unique_ptr<BackupBase> base_;
   std::optional<OrphanedPacks> orphans_;
+  std::optional<RateLimiter> read_limiter_;
   std::optional<std::pair<uint32_t, uint64_t>> last_extent_;  // Counted last: its pack and offset.
 };
 

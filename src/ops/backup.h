@@ -32,6 +32,7 @@ struct BackupRequest {
   size_t sample_blocks = 4096;     // Of those believed unchanged, looked at by diff and incr.
   uint64_t seed = 0;               // Of the choice of the sample.
   unsigned process_max = 1;
+  uint64_t read_bytes_per_second_max = 0;  // Of the data directory; 0: no limit.
   Codec codec = Codec::kZstd;
   int level = 1;
   bool start_fast = false;

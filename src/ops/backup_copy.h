@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/ids.h"
 #include "core/progress.h"
+#include "core/rate_limiter.h"
 #include "core/result.h"
 #include "ops/backup_plan.h"
 #include "ops/backup_prior.h"
@@ -65,6 +66,7 @@ struct BackupCopyOptions {
   uint32_t page_bytes = 8192;
   uint32_t relation_segment_blocks = 131072;
   Lsn start_lsn;
+  RateLimiter* read_limiter = nullptr;  // Of what is read of the data directory, by all workers together; may be null.
   std::optional<CopyPrior> prior;
   FindHeldBlock find_held;  // Empty: nothing is.
   /// Packs of other backups that extents may lie in: the prior's, in its order, then those of find_held.

@@ -271,6 +271,18 @@ TEST_F(BackupCopyTest, PagesAreNotLookedAtWithoutChecksums) {
   EXPECT_THAT(copied_.at("base/1/16500").entry.bad_blocks, IsEmpty());
 }
 
+TEST_F(BackupCopyTest, ReadsNoFasterThanTheLimit) {
+  Rng rng(1);
+  for (int i = 0; i < 8; ++i) cluster_.put("base/1/" + std::to_string(16500 + i), random_content(rng, kMiB));
+  BackupCopyOptions wanted = options();
+  wanted.check_pages = false;
+  RateLimiter limiter(4 * kMiB, clock_);
+  wanted.read_limiter = &limiter;
+  ASSERT_TRUE(copy(plan(), wanted).has_value());
+  EXPECT_GE(clock_.steady().time_since_epoch(), std::chrono::seconds(2)) << "8 MiB at 4 MiB a second";
+  EXPECT_GT(limiter.waited().count(), 0);
+}
+
 TEST_F(BackupCopyTest, StopsOnRequest) {
   cluster_.put("base/1/16500", std::string(8192, '\0'));
   const BackupPlan made = plan();

@@ -342,6 +342,7 @@ struct CopyWorker::State {
       if (offset + want < end)
         ::posix_fadvise(source.file.fd(), static_cast<off_t>(offset + want),
                         static_cast<off_t>(std::min(kReadAheadBytes, end - offset - want)), POSIX_FADV_WILLNEED);
+      if (options.read_limiter != nullptr) TRY(options.read_limiter->take(want, &cancel));
       TRY_ASSIGN(const size_t got, fill(source.file, offset, want));
       if (pages.has_value()) TRY(check_pages(*pages, offset, got, runs, cancel));
       TRY(gather(source, offset, got, runs));

@@ -27,6 +27,7 @@ struct CloudSettings {
   unsigned connections_max = 32;
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{60'000};
+  std::chrono::milliseconds total_timeout{0};  // Of one request; 0: none.
   RetryPolicy retry{};  // Of parts and completions, which the retrying store above cannot repeat.
   const CancelToken* cancel = nullptr;
   Clock* clock = &system_clock();

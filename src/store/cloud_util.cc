@@ -123,6 +123,7 @@ HttpOptions http_options(const CloudSettings& settings) {
   return {.connections_max = settings.connections_max,
           .connect_timeout = settings.connect_timeout,
           .stall_timeout = settings.stall_timeout,
+          .total_timeout = settings.total_timeout,
           .verify_tls = settings.verify_tls,
           .ca_file = settings.ca_file,
           .ca_path = settings.ca_path,
