@@ -67,6 +67,13 @@ Result<> ObjectStore::read_exact(const ObjectKey& key, uint64_t offset, MutableB
   return {};
 }
 
+std::vector<Result<bool>> ObjectStore::remove_many(std::span<const ObjectKey> keys) {
+  std::vector<Result<bool>> results;
+  results.reserve(keys.size());
+  for (const ObjectKey& key : keys) results.push_back(remove(key));
+  return results;
+}
+
 Result<ObjectInfo> ObjectStore::put(const ObjectKey& key, Bytes data) {
   TRY_ASSIGN(auto writer, create(key));
   TRY(writer->append(data));

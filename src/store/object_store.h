@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -102,6 +103,9 @@ class ObjectStore {
   virtual Result<ListPage> list(const ListRequest& request) = 0;
   /// Delete; false if it was absent already.
   virtual Result<bool> remove(const ObjectKey& key) = 0;
+  /// Delete several, in no particular order, where the store can with fewer requests: for each key, in their order, what
+  /// remove() would say, but that true may stand for false.
+  virtual std::vector<Result<bool>> remove_many(std::span<const ObjectKey> keys);
 
   /// Remove what writers that died left behind and no reader ever sees (temporary files, uploads without an end), where
   /// nothing was written for `age_min`; from what a living writer sends, its age or a lock keeps it. Stores that leave

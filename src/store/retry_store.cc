@@ -79,6 +79,31 @@ Result<bool> RetryStore::remove(const ObjectKey& key) {
   }
 }
 
+std::vector<Result<bool>> RetryStore::remove_many(std::span<const ObjectKey> keys) {
+  std::vector<Result<bool>> results = inner_->remove_many(keys);
+  for (Attempts attempts;;) {
+    std::vector<size_t> failed;
+    std::vector<ObjectKey> again;
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (results[i].has_value() || !may_retry(results[i].error().code())) continue;
+      failed.push_back(i);
+      again.push_back(keys[i]);
+    }
+    if (failed.empty()) return results;
+    if (auto waited = wait_to_retry(attempts, results[failed.front()].error()); !waited.has_value()) {
+      for (const size_t i : failed) results[i] = waited.error();
+      return results;
+    }
+    std::vector<Result<bool>> repeated = inner_->remove_many(again);
+    for (size_t i = 0; i < failed.size(); ++i) {
+      // What an attempt without an answer has removed is absent now.
+      const bool may_have_removed = results[failed[i]].error().code() == Errc::kOutcomeUnknown;
+      results[failed[i]] = std::move(repeated[i]);
+      if (may_have_removed && results[failed[i]].has_value()) results[failed[i]] = true;
+    }
+  }
+}
+
 Result<bool> RetryStore::holds(const ObjectKey& key, uint64_t bytes, uint64_t hash, ObjectInfo& info) {
   TRY_ASSIGN(const auto found, stat(key));
   if (!found.has_value())

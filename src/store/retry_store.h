@@ -31,6 +31,7 @@ class RetryStore final : public ObjectStore {
   Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override;
   Result<ListPage> list(const ListRequest& request) override;
   Result<bool> remove(const ObjectKey& key) override;
+  std::vector<Result<bool>> remove_many(std::span<const ObjectKey> keys) override;
   Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min) override {
     return inner_->remove_stale_temporaries(age_min);
   }

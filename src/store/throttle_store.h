@@ -25,6 +25,7 @@ class ThrottleStore final : public ObjectStore {
   Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override;
   Result<ListPage> list(const ListRequest& request) override { return inner_->list(request); }
   Result<bool> remove(const ObjectKey& key) override { return inner_->remove(key); }
+  std::vector<Result<bool>> remove_many(std::span<const ObjectKey> keys) override { return inner_->remove_many(keys); }
   Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min) override {
     return inner_->remove_stale_temporaries(age_min);
   }
