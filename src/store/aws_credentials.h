@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/result.h"
+#include "store/environment.h"
 
 namespace pgark {
 
@@ -33,8 +34,12 @@ class AwsCredentialSource {
 
 struct S3Settings;
 class HttpClient;
-/// As settings.key_type says. `metadata_http` is for plain requests to metadata and token services.
+/// As settings.key_type says; kAuto looks in the order of AWS's tools: environment, web identity of the environment,
+/// profile of ~/.aws, container, instance. `metadata_http` is for requests to metadata and token services: make it with
+/// metadata_http_options(). It and `clock` must outlive the source.
+/// Errors: kInvalid if a setting that the type needs is missing; nothing is asked yet.
 Result<std::unique_ptr<AwsCredentialSource>> make_aws_credentials(const S3Settings& settings, HttpClient& metadata_http,
-                                                                  Clock& clock);
+                                                                  Clock& clock,
+                                                                  const Environment& env = process_environment());
 
 }  // namespace pgark

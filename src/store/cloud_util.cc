@@ -127,6 +127,7 @@ HttpOptions http_options(const CloudSettings& settings) {
           .verify_tls = settings.verify_tls,
           .ca_file = settings.ca_file,
           .ca_path = settings.ca_path,
+          .ca_option = settings.label + "-storage-ca-file",
           .connect_host = settings.storage_host,
           .connect_port = settings.storage_port,
           .cancel = settings.cancel};
