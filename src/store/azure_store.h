@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "store/bearer_token.h"
 #include "store/cloud_settings.h"
 #include "store/object_store.h"
 
@@ -24,8 +25,10 @@ struct AzureSettings {
 
 class AzureStore : public ObjectStore {
  public:
-  /// No request is made yet. Errors: kInvalid for settings that contradict each other.
-  static Result<std::unique_ptr<AzureStore>> open(AzureSettings settings);
+  /// No request is made yet. `tokens` are for kManagedIdentity; without any, the machine's own are used.
+  /// Errors: kInvalid for settings that contradict each other.
+  static Result<std::unique_ptr<AzureStore>> open(AzureSettings settings,
+                                                  std::unique_ptr<BearerTokenSource> tokens = nullptr);
 };
 
 }  // namespace pgark

@@ -1,0 +1,335 @@
+// What AzureStore asks of the service and makes of its answers. The whole of it against a server: tests/e2e/azure_test.
+#include "store/azure_store.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "store/azure_sign.h"
+#include "testing/http_fake.h"
+
+namespace pgark {
+namespace {
+
+using testing::HttpAnswer;
+using testing::HttpFake;
+
+constexpr std::string_view kKey =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+constexpr std::string_view kModified = "Sun, 22 Nov 2026 10:15:00 GMT";
+
+HttpAnswer made() { return {.status = 201, .headers = {{"Last-Modified", std::string(kModified)}}}; }
+
+/// A refusal as the service words it.
+HttpAnswer refusal(int status, std::string_view code, std::string_view message = "As the code says.") {
+  return {
+      .status = status,
+      .headers = {{"x-ms-error-code", std::string(code)}, {"x-ms-request-id", "4711"}},
+      .body = fmt::format("\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}\n"
+                          "RequestId:4711\nTime:2026-11-22T10:15:00Z</Message></Error>",
+                          code, message)};
+}
+
+class FakeTokens final : public BearerTokenSource {
+ public:
+  explicit FakeTokens(int& made) : made_(made) {}
+  Result<std::string> get() override { return fmt::format("token-{}", made_); }
+  void invalidate() override { ++made_; }
+
+ private:
+  int& made_;
+};
+
+class AzureStoreTest : public ::testing::Test {
+ protected:
+  AzureSettings settings() {
+    AzureSettings settings;
+    settings.account = "acct";
+    settings.container = "box";
+    settings.endpoint = fake->url();
+    settings.uri_style = AzureUriStyle::kPath;
+    settings.key = kKey;
+    settings.cloud.prefix = "some/place/";
+    settings.cloud.chunk_bytes = 1000;
+    settings.cloud.retry.attempts_max = 2;
+    settings.cloud.retry.delay_first = std::chrono::milliseconds(1);
+    return settings;
+  }
+  std::unique_ptr<AzureStore> open(AzureSettings with) { return std::move(AzureStore::open(std::move(with))).value(); }
+  std::unique_ptr<AzureStore> open() { return open(settings()); }
+  void answer(testing::HttpHandler handler) { fake->set_handler(std::move(handler)); }
+  void answer(HttpAnswer always) {
+    answer([always](const testing::HttpRequest&) { return always; });
+  }
+
+  std::unique_ptr<HttpFake> fake =
+      std::move(HttpFake::start([](const auto&) { return HttpAnswer{.status = 500}; })).value();
+  const ObjectKey key{"main/object"};
+};
+
+TEST_F(AzureStoreTest, CreatesOnlyWhatIsNotThere) {
+  answer(made());
+  AzureSettings with = settings();
+  with.cloud.tags = {{"owner", "a b"}, {"kind", "x"}};
+  const auto info = open(with)->put(key, as_bytes("hello world"));
+  ASSERT_TRUE(info.has_value()) << info.error().to_string();
+  EXPECT_EQ(info->bytes, 11u);
+  EXPECT_EQ(format_http_date(info->modified), kModified);
+  ASSERT_EQ(fake->request_count(), 1u);
+  const auto request = fake->requests().front();
+  EXPECT_EQ(request.method, "PUT");
+  EXPECT_EQ(request.target, "/acct/box/some/place/main/object");
+  EXPECT_EQ(request.body, "hello world");
+  EXPECT_EQ(request.header("If-None-Match"), "*");
+  EXPECT_EQ(request.header("x-ms-blob-type"), "BlockBlob");
+  EXPECT_EQ(request.header("Content-MD5"), "XrY7u+Ae7tCTyyK7j1rNww==");
+  EXPECT_EQ(request.header("x-ms-tags"), "owner=a%20b&kind=x");
+  EXPECT_TRUE(request.header("Authorization").starts_with("SharedKey acct:"));
+}
+
+TEST_F(AzureStoreTest, SaysThatANameIsTaken) {
+  for (const auto& [status, code] : {std::pair(409, "BlobAlreadyExists"), std::pair(412, "ConditionNotMet"),
+                                     std::pair(403, "UnauthorizedBlobOverwrite")}) {
+    answer(refusal(status, code));
+    const auto put = open()->put(key, as_bytes("x"));
+    ASSERT_FALSE(put.has_value());
+    EXPECT_EQ(put.error().code(), Errc::kAlreadyExists) << code;
+  }
+}
+
+TEST_F(AzureStoreTest, DoesNotTakeAnotherConflictForATakenName) {
+  for (const char* code : {"ContainerBeingDeleted", "SomethingNew"}) {
+    answer(refusal(409, code));
+    const auto put = open()->put(key, as_bytes("x"));
+    ASSERT_FALSE(put.has_value());
+    EXPECT_NE(put.error().code(), Errc::kAlreadyExists) << code;
+  }
+}
+
+TEST_F(AzureStoreTest, BelievesAbsenceOnlyOfABlobTheServiceDoesNotFind) {
+  const auto store = open();
+  Buffer into(10);
+  answer(refusal(404, "BlobNotFound"));
+  EXPECT_FALSE(store->stat(key).value().has_value());
+  EXPECT_EQ(store->read(key, 0, into.bytes()).error().code(), Errc::kNotFound);
+  EXPECT_FALSE(store->remove(key).value());
+  for (const HttpAnswer& other : {refusal(404, "ContainerNotFound"), refusal(404, "ResourceNotFound"),
+                                  HttpAnswer{.status = 404, .body = "<html>the proxy knows no such host</html>"}}) {
+    answer(other);
+    for (const Error& error : {store->stat(key).error(), store->read(key, 0, into.bytes()).error(),
+                               store->remove(key).error(), store->list({}).error()})
+      EXPECT_EQ(error.code(), Errc::kInvalid) << error.to_string();
+  }
+  answer(refusal(404, "ContainerNotFound"));
+  EXPECT_NE(store->stat(key).error().to_string().find("HINT: create the bucket or container"), std::string::npos);
+}
+
+TEST_F(AzureStoreTest, SendsLargeObjectsInBlocks) {
+  answer(made());
+  std::string content(2500, 'a');
+  for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>('a' + i % 23);
+  const auto info = open()->put(key, as_bytes(content));
+  ASSERT_TRUE(info.has_value()) << info.error().to_string();
+  EXPECT_EQ(info->bytes, content.size());
+  std::map<std::string, std::string> blocks;
+  std::string joined;
+  const auto requests = fake->requests();
+  ASSERT_EQ(requests.size(), 4u);
+  for (const auto& request : requests) {
+    if (request.parameter("comp") == "block") {
+      EXPECT_TRUE(request.has_header("Content-MD5"));
+      EXPECT_FALSE(request.has_header("If-None-Match"));
+      blocks[request.parameter("blockid").value()] = request.body;
+    }
+  }
+  ASSERT_EQ(blocks.size(), 3u);
+  const auto& list = requests.back();
+  EXPECT_EQ(list.parameter("comp"), "blocklist");
+  EXPECT_EQ(list.header("If-None-Match"), "*");
+  constexpr std::string_view kOpen = "<Uncommitted>";
+  for (size_t at = list.body.find(kOpen); at != std::string::npos; at = list.body.find(kOpen, at + 1)) {
+    const size_t begin = at + kOpen.size();
+    joined += blocks.at(list.body.substr(begin, list.body.find('<', begin) - begin));
+  }
+  EXPECT_TRUE(joined == content);
+}
+
+TEST_F(AzureStoreTest, GivesBlocksOfTwoWritersDifferentNames) {
+  answer(made());
+  const auto store = open();
+  std::set<std::string> ids;
+  std::set<size_t> lengths;
+  for (int writer = 0; writer < 2; ++writer) ASSERT_TRUE(store->put(key, as_bytes(std::string(2500, 'x'))).has_value());
+  for (const auto& request : fake->requests())
+    if (const auto id = request.parameter("blockid")) {
+      ids.insert(*id);
+      lengths.insert(id->size());
+    }
+  EXPECT_EQ(ids.size(), 6u);
+  EXPECT_EQ(lengths.size(), 1u) << "the service wants all block ids of a blob to have one length";
+}
+
+/// A block list that was carried out though its answer is lost; HEAD then shows `mark`, or the writer's own.
+testing::HttpHandler lost_answer(std::string mark) {
+  return [mark, own = std::string()](const testing::HttpRequest& request) mutable -> HttpAnswer {
+    if (request.method == "HEAD")
+      return {.headers = {{"Last-Modified", std::string(kModified)},
+                          {"Content-Length", "2500"},
+                          {"x-ms-meta-pgarkwriter", mark.empty() ? own : mark}}};
+    if (request.parameter("comp") != "blocklist") return made();
+    own = request.header("x-ms-meta-pgarkwriter");
+    return {.no_answer = true};
+  };
+}
+
+TEST_F(AzureStoreTest, FindsItsOwnObjectAfterALostAnswer) {
+  answer(lost_answer(""));
+  const auto info = open()->put(key, as_bytes(std::string(2500, 'x')));
+  ASSERT_TRUE(info.has_value()) << info.error().to_string();
+  EXPECT_EQ(info->bytes, 2500u);
+}
+
+TEST_F(AzureStoreTest, KnowsAnothersObjectAfterALostAnswer) {
+  answer(lost_answer("somebody else"));
+  EXPECT_EQ(open()->put(key, as_bytes(std::string(2500, 'x'))).error().code(), Errc::kAlreadyExists);
+}
+
+TEST_F(AzureStoreTest, LooksWhoseObjectTookItsBlocks) {
+  answer([](const testing::HttpRequest& request) -> HttpAnswer {
+    if (request.method == "HEAD") return refusal(404, "BlobNotFound");
+    if (request.parameter("comp") == "blocklist") return refusal(400, "InvalidBlockList");
+    return made();
+  });
+  const auto put = open()->put(key, as_bytes(std::string(2500, 'x')));
+  ASSERT_FALSE(put.has_value());
+  EXPECT_EQ(put.error().code(), Errc::kOutcomeUnknown) << put.error().to_string();
+}
+
+TEST_F(AzureStoreTest, SendsAPartAgainThatArrivedDamaged) {
+  answer([failed = false](const testing::HttpRequest& request) mutable -> HttpAnswer {
+    if (request.parameter("comp") != "block" || failed) return made();
+    failed = true;
+    return refusal(400, "Md5Mismatch");
+  });
+  EXPECT_TRUE(open()->put(key, as_bytes(std::string(2500, 'x'))).has_value());
+  EXPECT_EQ(fake->request_count(), 5u);
+}
+
+TEST_F(AzureStoreTest, SaysWhatMayPass) {
+  const auto store = open();
+  for (const HttpAnswer& busy : {refusal(503, "ServerBusy"), refusal(500, "OperationTimedOut"),
+                                 HttpAnswer{.status = 429}, HttpAnswer{.status = 502, .body = "<html>bad gateway"}}) {
+    answer(busy);
+    EXPECT_EQ(store->stat(key).error().code(), Errc::kTransient);
+    EXPECT_EQ(store->remove(key).error().code(), Errc::kTransient);
+  }
+  answer(refusal(500, "InternalError"));
+  EXPECT_EQ(store->put(key, as_bytes("x")).error().code(), Errc::kOutcomeUnknown);
+  answer(refusal(503, "ServerBusy"));
+  EXPECT_EQ(store->put(key, as_bytes("x")).error().code(), Errc::kTransient);
+}
+
+TEST_F(AzureStoreTest, NamesTheClockWhenItIsWrong) {
+  HttpAnswer refused = refusal(403, "AuthenticationFailed", "Server failed to authenticate the request.");
+  refused.headers.emplace_back("Date", format_http_date(system_clock().now() - std::chrono::minutes(31)));
+  answer(refused);
+  const std::string text = open()->remove(key).error().to_string();
+  EXPECT_NE(text.find("the clocks of this machine and of the service differ by 3"), std::string::npos) << text;
+  EXPECT_EQ(text.find(kKey.substr(0, 20)), std::string::npos);
+  EXPECT_NE(text.find("HTTP 403 AuthenticationFailed: Server failed to authenticate the request (request id 4711)"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(AzureStoreTest, ExplainsWhyAnObjectCannotBeDeletedYet) {
+  answer(refusal(409, "BlobImmutableDueToPolicy"));
+  const auto removed = open()->remove(key);
+  ASSERT_FALSE(removed.has_value());
+  EXPECT_EQ(removed.error().code(), Errc::kPermission);
+  EXPECT_NE(removed.error().to_string().find("cannot be deleted yet"), std::string::npos);
+}
+
+TEST_F(AzureStoreTest, RemovesManyAndTellsOfEach) {
+  answer([](const testing::HttpRequest& request) -> HttpAnswer {
+    if (request.path.ends_with("/absent")) return refusal(404, "BlobNotFound");
+    if (request.path.ends_with("/locked")) return refusal(409, "BlobImmutableDueToPolicy");
+    return {.status = 202};
+  });
+  std::vector<ObjectKey> keys;
+  for (int i = 0; i < 100; ++i) keys.push_back({fmt::format("main/{}", i)});
+  keys[10].value = "main/absent";
+  keys[20].value = "main/locked";
+  keys[30].value = "main//illegal";
+  const auto results = open()->remove_many(keys);
+  ASSERT_EQ(results.size(), keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (i != 10 && i != 20 && i != 30) EXPECT_TRUE(results[i].has_value() && *results[i]) << i;
+  }
+  EXPECT_FALSE(results[10].value());
+  EXPECT_EQ(results[20].error().code(), Errc::kPermission);
+  EXPECT_NE(results[20].error().message().find("main/locked"), std::string::npos);
+  EXPECT_EQ(results[30].error().code(), Errc::kInvalid);
+  EXPECT_EQ(fake->request_count(), 99u);
+}
+
+TEST_F(AzureStoreTest, SendsASignatureOfSharedAccessAndNeverShowsIt) {
+  AzureSettings with = settings();
+  with.key_type = AzureKeyType::kSas;
+  with.key = "?sv=2021-12-02&sp=rcwdl&sig=very%2Fsecret%3D";
+  const auto store = open(with);
+  answer(refusal(403, "AuthorizationPermissionMismatch"));
+  const Error error = store->list({.prefix = "main/"}).error();
+  EXPECT_EQ(error.code(), Errc::kPermission);
+  EXPECT_EQ(error.to_string().find("secret"), std::string::npos) << error.to_string();
+  const auto request = fake->requests().back();
+  EXPECT_EQ(request.parameter("sig"), "very/secret=");
+  EXPECT_EQ(request.parameter("comp"), "list");
+  EXPECT_EQ(request.parameter("prefix"), "some/place/main/");
+  EXPECT_FALSE(request.has_header("Authorization"));
+}
+
+TEST_F(AzureStoreTest, AsksForANewTokenOnce) {
+  AzureSettings with = settings();
+  with.key_type = AzureKeyType::kManagedIdentity;
+  with.key.clear();
+  int tokens = 1;
+  const auto store = std::move(AzureStore::open(with, std::make_unique<FakeTokens>(tokens))).value();
+  answer([](const testing::HttpRequest& request) -> HttpAnswer {
+    return request.header("Authorization") == "Bearer token-2" ? made() : refusal(401, "InvalidAuthenticationInfo");
+  });
+  EXPECT_TRUE(store->put(key, as_bytes("x")).has_value());
+  EXPECT_EQ(fake->request_count(), 2u);
+  answer(refusal(401, "InvalidAuthenticationInfo"));
+  EXPECT_EQ(store->stat(key).error().code(), Errc::kPermission);
+  EXPECT_EQ(fake->request_count(), 4u);
+}
+
+TEST_F(AzureStoreTest, ReadsNothingPastTheEnd) {
+  answer(refusal(416, "InvalidRange"));
+  Buffer into(10);
+  EXPECT_EQ(open()->read(key, 100, into.bytes()).value(), 0u);
+  EXPECT_EQ(fake->requests().back().header("x-ms-range"), "bytes=100-109");
+}
+
+TEST_F(AzureStoreTest, RefusesSettingsThatCannotWork) {
+  const auto refused = [&](auto change, std::string_view option) {
+    AzureSettings with = settings();
+    change(with);
+    const auto store = AzureStore::open(with);
+    ASSERT_FALSE(store.has_value()) << option;
+    EXPECT_EQ(store.error().code(), Errc::kInvalid);
+    EXPECT_NE(store.error().to_string().find(option), std::string::npos) << store.error().to_string();
+    EXPECT_EQ(store.error().to_string().find(kKey.substr(0, 20)), std::string::npos);
+  };
+  refused([](AzureSettings& s) { s.account = "a/b"; }, "repo1-azure-account");
+  refused([](AzureSettings& s) { s.container = "Box"; }, "repo1-azure-container");
+  refused([](AzureSettings& s) { s.container = "ab"; }, "repo1-azure-container");
+  refused([](AzureSettings& s) { s.endpoint = "ftp://host"; }, "repo1-azure-endpoint");
+  refused([](AzureSettings& s) { s.key.clear(); }, "repo1-azure-key");
+  refused([](AzureSettings& s) { s.key += "?"; }, "repo1-azure-key");
+  refused([](AzureSettings& s) { s.cloud.prefix = "a/../b/"; }, "..");
+}
+
+}  // namespace
+}  // namespace pgark

@@ -1,0 +1,22 @@
+// Reading a piece of an object over HTTP: the range asked for, and whether the answer is that range.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/result.h"
+#include "net/http_client.h"
+
+namespace pgark {
+
+/// "bytes=10-19" for ten bytes from offset 10; `wanted` > 0. A range that runs past the largest offset ends there.
+std::string http_range(uint64_t offset, size_t wanted);
+
+/// No store has objects that reach this offset, and some refuse to read it as a number.
+inline constexpr uint64_t kHttpOffsetMax = uint64_t{1} << 62;
+
+/// How many bytes a successful answer to a request for `wanted` bytes from `offset` put into HttpRequest::into.
+/// Errors: kCorrupt if it holds other bytes than were asked for; kTransient if it ends before the object does.
+Result<size_t> check_range_answer(const HttpResponse& answer, uint64_t offset, size_t wanted);
+
+}  // namespace pgark
