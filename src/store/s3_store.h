@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "store/cloud_settings.h"
 #include "store/object_store.h"
@@ -32,8 +33,18 @@ struct S3Settings {
   std::string storage_class{};
   std::string object_lock_mode{};  // "governance", "compliance", or empty.
   unsigned object_lock_days = 0;
+  /// Objects with such a component in their key live for minutes and are never locked.
+  std::vector<std::string> unlocked_components{"lease", "stream"};
+  /// Whether to ask for creation under a condition (If-None-Match: *). Off for a server that takes no notice of it; one
+  /// that refuses it is found out.
+  bool conditional_create = true;
 };
 
+/// Objects are created under a condition (If-None-Match: *), so that of racing writers one wins, unless the server does
+/// not implement it (501): then the store looks before and after, which leaves a gap between two writers at the same
+/// moment, and caps().atomic_create_only is false from then on. Completion of a large object has the same gap on
+/// servers that know the condition for small ones alone (Ceph before 18). With object lock, remove() deletes the
+/// version itself, not merely its name, and is kPermission while it is locked.
 class S3Store : public ObjectStore {
  public:
   /// No request is made yet. Errors: kInvalid for settings that contradict each other.
