@@ -137,7 +137,8 @@ class AwsChain {
   Result<Found> container() { return container_credentials(http_, env_); }
 
   Result<Found> instance() {
-    if (env_("AWS_EC2_METADATA_DISABLED") == "true") return Found();
+    const std::string disabled = env_("AWS_EC2_METADATA_DISABLED");
+    if (disabled == "true" || disabled == "TRUE" || disabled == "True") return Found();
     const std::string role = role_.find(':') == std::string::npos ? role_ : std::string();
     auto credentials = instance_credentials(http_, role, env_);
     if (credentials) {

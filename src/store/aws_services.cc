@@ -58,7 +58,8 @@ std::string sts_endpoint(const std::string& region, const Environment& env) {
 
 Error sts_error(const HttpResponse& response, const std::string& token, std::string_view what) {
   CloudFailure failure = read_xml_failure(response);
-  if (failure.message.find(token) != std::string::npos) failure.message.clear();
+  // Its beginning is enough: the message is cut.
+  if (failure.message.find(token.substr(0, 16)) != std::string::npos) failure.message.clear();
   Error error = cloud_error(failure, CloudCall::kRead, what);
   // "The identity provider could not be reached" is no verdict about us.
   if (failure.code == "IDPCommunicationError" || error.code() == Errc::kTransient) {
