@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "testing/ledger.h"
@@ -23,14 +24,17 @@ struct RestoreScene {
   std::optional<PgarkCli> cli;
   std::optional<Ledger> ledger;
 
-  static Result<std::unique_ptr<RestoreScene>> create(const PgInstall& install, PgOptions options = {},
-                                                      const LedgerOptions& rows = {}) {
+  /// `global`: settings of the section [global], for example of another kind of repository.
+  static Result<std::unique_ptr<RestoreScene>> create(
+      const PgInstall& install, PgOptions options = {}, const LedgerOptions& rows = {},
+      const std::vector<std::pair<std::string, std::string>>& global = {}) {
     auto scene = std::make_unique<RestoreScene>();
     TRY_ASSIGN(scene->scratch, ScratchDir::create("restore"));
     for (const std::string& line : Ledger::config()) options.config.push_back(line);
     TRY_ASSIGN(scene->server, PgServer::create(install, options));
     TRY_ASSIGN(PgarkCli cli, PgarkCli::create(scene->scratch / "pgark"));
     scene->cli.emplace(std::move(cli));
+    for (const auto& [option, value] : global) TRY(scene->cli->set("global", option, value));
     TRY(scene->cli->archive_from(*scene->server));
     TRY(scene->server->start());
     TRY(scene->cli->run_ok({"stanza-create"}));
