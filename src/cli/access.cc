@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "cli/key_settings.h"
+
 namespace pgark {
 
 PgEndpoint server_endpoint(const Settings& settings, unsigned cluster) {
@@ -30,8 +32,14 @@ Result<OpenedRepository> open_repository(const CommandContext& context) {
 Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo) {
   OpenedRepository opened;
   TRY_ASSIGN(opened.store, context.open_store(repo, false));
-  TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
+  TRY_ASSIGN(opened.repository, open_repository_in(context, repo, *opened.store));
   return opened;
+}
+
+Result<std::unique_ptr<Repository>> open_repository_in(const CommandContext& context, unsigned repo,
+                                                       ObjectStore& store) {
+  TRY_ASSIGN(const KeyConfig keys, key_config(context.settings, repo, context.cancel));
+  return Repository::open(store, keys);
 }
 
 std::string host_name() {

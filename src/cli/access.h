@@ -22,6 +22,10 @@ struct OpenedRepository {
 Result<OpenedRepository> open_repository(const CommandContext& context);
 Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo);
 
+/// The repository in a store that is open already, with the keys the settings name.
+Result<std::unique_ptr<Repository>> open_repository_in(const CommandContext& context, unsigned repo,
+                                                       ObjectStore& store);
+
 /// Number given with --repo.
 unsigned repository_number(const Settings& settings);
 

@@ -46,8 +46,7 @@ class Repositories {
   Result<const Repository*> open(unsigned number) {
     OpenedRepository& opened = opened_[number];
     if (opened.repository == nullptr) {
-      TRY_ASSIGN(opened.store, context_.open_store(number, false));
-      TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
+      TRY_ASSIGN(opened, open_repository(context_, number));
     }
     return opened.repository.get();
   }

@@ -52,10 +52,8 @@ std::vector<PushTarget> push_targets(const CommandContext& context) {
   std::vector<PushTarget> targets;
   for (const unsigned repo : context.settings.chosen_repositories()) {
     targets.push_back({.name = fmt::format("repo{}", repo), .open = [&context, repo]() -> Result<PushTarget::Opened> {
-                         PushTarget::Opened opened;
-                         TRY_ASSIGN(opened.store, context.open_store(repo, false));
-                         TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
-                         return opened;
+                         TRY_ASSIGN(OpenedRepository opened, open_repository(context, repo));
+                         return PushTarget::Opened{std::move(opened.store), std::move(opened.repository)};
                        }});
   }
   return targets;

@@ -72,6 +72,7 @@ Result<int> cmd_check(CommandContext& context) {
   const CheckAccess access{
       .open_session = [&] { return open_pg_session(server_endpoint(settings), context.cancel); },
       .open_store = [&](unsigned repo) { return context.open_store(repo, false); },
+      .open_repository = [&](unsigned repo, ObjectStore& store) { return open_repository_in(context, repo, store); },
       .open_database = open_database,
   };
   TRY(run_check(state, access));

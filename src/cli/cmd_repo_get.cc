@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cli/access.h"
 #include "cli/command.h"
 #include "ops/object_view.h"
 
@@ -42,7 +43,7 @@ Result<int> cmd_repo_get(CommandContext& context) {
     TRY_CTX(copy_stored_bytes(context, *store, *object), "print " + key.value);
     return kExitOk;
   }
-  TRY_ASSIGN(const auto repository, Repository::open(*store));
+  TRY_ASSIGN(const auto repository, open_repository_in(context, repository_number(settings), *store));
   TRY_CTX(write_decoded_object(*repository, key, context.cancel, [&](Bytes bytes) { return context.out.write(bytes); }),
           "print " + key.value);
   return kExitOk;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cli/access.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/restore_render.h"
@@ -214,13 +215,12 @@ Result<int> dry_run(CommandContext& context, const Repository& repository, const
 Result<int> cmd_restore(CommandContext& context) {
   const Settings& settings = context.settings;
   TRY_ASSIGN(const RestoreRequest request, request_of(context));
-  TRY_ASSIGN(const auto store, context.open_store(static_cast<unsigned>(settings.integer("repo")), false));
-  TRY_ASSIGN(const auto repository, Repository::open(*store));
-  if (settings.boolean("dry-run")) return dry_run(context, *repository, request);
+  TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
+  if (settings.boolean("dry-run")) return dry_run(context, *opened.repository, request);
   Progress progress;
   Result<RestoreReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
-    return run_restore(*repository, settings.stanza(), request, context.clock, context.cancel, progress);
+    return run_restore(*opened.repository, settings.stanza(), request, context.clock, context.cancel, progress);
   }();
   if (!report) return std::move(report).error().with_context("restore " + settings.stanza());
   if (context.json()) {

@@ -7,6 +7,7 @@
 
 #include "cli/access.h"
 #include "cli/command.h"
+#include "cli/key_settings.h"
 #include "core/log.h"
 #include "ops/stanza.h"
 
@@ -21,9 +22,10 @@ struct Created {
 
 Result<Created> create_in(const CommandContext& context, unsigned repo, PgSession* session) {
   const Settings& settings = context.settings;
+  TRY_ASSIGN(const KeyConfig keys, key_config(settings, repo, context.cancel));
   TRY_ASSIGN(const auto store, context.open_store(repo, true));
   TRY_ASSIGN(StanzaCreateResult result,
-             stanza_create(*store, context.clock, session, {settings.stanza(), settings.text("pg1-path")}));
+             stanza_create(*store, context.clock, session, {settings.stanza(), settings.text("pg1-path"), &keys}));
   return Created{repo, store->describe(), std::move(result)};
 }
 

@@ -137,6 +137,7 @@ class Pusher {
   enum class Verdict : uint8_t { kSame, kDamaged };
   /// Errors: kInvalid if the copy is good and holds other bytes.
   Result<Verdict> compare(const ObjectKey& key) const {
+    if (!repository_.can_open_data() && is_data_frame(FrameType::kWalData, key)) return compare_by_hash(key);
     auto copy = read_stored_file(repository_, key);
     if (!copy && copy.error().code() == Errc::kCorrupt) {
       log_warn("a stored copy is damaged: {}", copy.error().message());
@@ -148,6 +149,22 @@ class Pusher {
                       (raw.empty() || std::memcmp(raw.data(), source_.content.data(), raw.size()) == 0);
     if (same) return Verdict::kSame;
     return different(key, raw);
+  }
+
+  /// Of a copy this host may not read: what its document says of the content.
+  Result<Verdict> compare_by_hash(const ObjectKey& key) const {
+    auto text = read_stored_document(repository_, key);
+    if (!text && text.error().code() == Errc::kCorrupt) {
+      log_warn("a stored copy is damaged: {}", text.error().message());
+      return Verdict::kDamaged;
+    }
+    if (!text) return Error(std::move(text).error()).with_context("compare with " + key.value);
+    const auto stored = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+    const auto own = nlohmann::json::parse(document_, nullptr, /*allow_exceptions=*/false);
+    for (const char* member : {"raw_bytes", "raw_hash"})
+      if (!stored.is_object() || stored.value(member, nlohmann::json()) != own.value(member, nlohmann::json()))
+        return different(key, {});
+    return Verdict::kSame;
   }
 
   /// The copy is seen, but its writer may have died before it was durable; the store answers kAlreadyExists only when

@@ -96,7 +96,7 @@ void open_repository(CheckState& state, const CheckAccess& access, CheckedReposi
                            one.number);
   }
   one.store = std::move(*store);
-  auto repository = Repository::open(*one.store);
+  auto repository = access.open_repository(one.number, *one.store);
   if (!repository) return state.add_error("repository_unreadable", repository.error(), "", one.number);
   one.repository = std::move(*repository);
   auto cluster = current_cluster(*one.repository, state.options.stanza);

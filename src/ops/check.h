@@ -86,6 +86,8 @@ struct CheckOptions {
 struct CheckAccess {
   std::function<Result<std::unique_ptr<PgSession>>()> open_session;
   std::function<Result<std::unique_ptr<ObjectStore>>(unsigned repo)> open_store;
+  std::function<Result<std::unique_ptr<Repository>>(unsigned repo, ObjectStore& store)> open_repository =
+      [](unsigned, ObjectStore& store) { return Repository::open(store); };
   /// A session with another database of the server; may be empty: what only they can tell is then not looked at.
   std::function<Result<std::unique_ptr<PgSession>>(const std::string& database)> open_database = {};
   std::function<Result<FilePlace>(const std::string& path)> look_at_place = look_at_file_place;

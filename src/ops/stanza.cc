@@ -57,7 +57,8 @@ Result<StanzaCreateResult> stanza_create(ObjectStore& store, Clock& clock, PgSes
   const ClusterRecord offered = cluster_record(files, clock.now());
   if (session != nullptr) TRY(check_server(*session, offered));
 
-  TRY_ASSIGN(const auto repository, Repository::open_or_create(store, clock));
+  TRY_ASSIGN(const auto repository, options.keys != nullptr ? Repository::open_or_create(store, clock, *options.keys)
+                                                            : Repository::open_or_create(store, clock));
   // A second round compares with whoever was faster, or with what a write of unknown outcome left.
   for (int round = 1;; ++round) {
     TRY_ASSIGN(const auto records, list_clusters(*repository, options.stanza));

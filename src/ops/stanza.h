@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/result.h"
 #include "pgwire/pg_session.h"
+#include "repo/keyring.h"
 #include "store/object_store.h"
 
 namespace pgark {
@@ -17,6 +18,7 @@ namespace pgark {
 struct StanzaCreateOptions {
   std::string stanza;
   std::string data_directory;
+  const KeyConfig* keys = nullptr;  // Of the repository, should it be new; null: not encrypted.
 };
 
 struct StanzaCreateResult {

@@ -2,15 +2,17 @@
 #include "repo/repository.h"
 
 #include <fmt/format.h>
-#include <openssl/rand.h>
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+
+#include "repo/keyring_store.h"
 
 namespace pgark {
 namespace {
 
 const ObjectKey kRootKey{"pgark.json"};
+constexpr std::string_view kSealName = "aes-256-gcm";
 
 /// Checksum of the document without its own member; nlohmann's objects are sorted by name, so the text is canonical.
 std::string document_checksum(nlohmann::json document) {
@@ -36,7 +38,13 @@ Result<RepositoryId> parse_id(const ObjectStore& store, const std::string& hex) 
   return id;
 }
 
-Result<RepositoryId> parse_document(const ObjectStore& store, std::string_view text) {
+/// What pgark.json says.
+struct RootDocument {
+  RepositoryId id{};
+  bool sealed = false;
+};
+
+Result<RootDocument> parse_document(const ObjectStore& store, std::string_view text) {
   const auto document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object()) return damaged(store, "is not a JSON object");
   const auto format = document.find("format");
@@ -51,41 +59,80 @@ Result<RepositoryId> parse_document(const ObjectStore& store, std::string_view t
     return damaged(store, "does not match its checksum");
   const auto id = document.find("id");
   if (id == document.end() || !id->is_string()) return damaged(store, "holds no repository id");
-  return parse_id(store, id->get<std::string>());
+  RootDocument root;
+  TRY_ASSIGN(root.id, parse_id(store, id->get<std::string>()));
+  const auto seal = document.find("seal");
+  if (seal == document.end()) return root;
+  if (!seal->is_string() || *seal != kSealName)
+    return Error(Errc::kUnsupported,
+                 fmt::format("open repository {}: it is encrypted in a way this pgark does not know", store.describe()))
+        .with_hint("use a newer pgark");
+  root.sealed = true;
+  return root;
 }
 
-Result<std::string> new_document(Clock& clock) {
-  RepositoryId id{};
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(id.data()), static_cast<int>(id.size())) != 1)
-    return Error(Errc::kInternal, "make repository id: the system's random source failed");
+/// Both ways of not agreeing end here: a repository that is believed to be encrypted must not be plain.
+Result<> check_sealed(const ObjectStore& store, bool sealed, const KeyConfig& config) {
+  if (sealed == config.sealed) return {};
+  if (sealed)
+    return Error(Errc::kInvalid, fmt::format("open repository {}: it is encrypted, and {}-cipher-type is none",
+                                             store.describe(), config.repo))
+        .with_hint(fmt::format("set {}-cipher-type=aes-256-gcm and its key ({}-cipher-pass or {}-identity-file)",
+                               config.repo, config.repo, config.repo));
+  return Error(Errc::kInvalid, fmt::format("open repository {}: it is not encrypted, and {}-cipher-type asks for it",
+                                           store.describe(), config.repo))
+      .with_hint(
+          "a repository stays as it was made: make a new one under another path or number and fill it with "
+          "repo-copy, or remove the option");
+}
+
+std::string new_document(const RepositoryId& id, bool sealed, Clock& clock) {
   nlohmann::json document;
-  document["format"] = kPlainFormat;
+  document["format"] = sealed ? kSealedFormat : kPlainFormat;
   document["id"] = to_hex(id);
   document["created_us"] = clock.now().time_since_epoch().count();
+  if (sealed) document["seal"] = kSealName;
   document["checksum"] = document_checksum(document);
   return document.dump(2) + "\n";
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store) {
+Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store, const KeyConfig& config) {
   auto text = store.get(kRootKey, 1 << 20);
   if (!text.has_value() && text.error().code() == Errc::kNotFound)
     return Error(Errc::kNotFound, fmt::format("open repository {}: there is no repository here", store.describe()))
         .with_hint("run stanza-create first, or correct repo1-path");
   if (!text.has_value()) return Error(std::move(text).error()).with_context("open repository");
-  TRY_ASSIGN(const RepositoryId id, parse_document(store, as_text(*text)));
-  return unlocked(store, id, std::nullopt);
+  TRY_ASSIGN(const RootDocument root, parse_document(store, as_text(*text)));
+  TRY(check_sealed(store, root.sealed, config));
+  if (!root.sealed) return unlocked(store, root.id, std::nullopt);
+  TRY_ASSIGN(RepositoryKeys keys, open_keyring(store, root.id, config));
+  return unlocked(store, root.id, std::move(keys));
 }
 
-Result<std::unique_ptr<Repository>> Repository::open_or_create(ObjectStore& store, Clock& clock) {
-  auto opened = open(store);
+Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store) { return open(store, KeyConfig{}); }
+
+Result<std::unique_ptr<Repository>> Repository::open_or_create(ObjectStore& store, Clock& clock,
+                                                               const KeyConfig& config) {
+  auto opened = open(store, config);
   if (opened.has_value() || opened.error().code() != Errc::kNotFound) return opened;
-  TRY_ASSIGN(const std::string document, new_document(clock));
+  RepositoryId id{};
+  TRY_CTX(random_bytes(id), "make repository id");
+  if (config.sealed) {
+    // The keyring comes first: a pgark.json without one would be a repository nobody can open.
+    TRY_ASSIGN_CTX(const Keyring keyring, create_keyring(store, id, config), "create repository");
+    id = keyring.repository_id();
+  }
+  const std::string document = new_document(id, config.sealed, clock);
   if (auto written = store.put(kRootKey, as_bytes(document));
       !written.has_value() && written.error().code() != Errc::kAlreadyExists)
     return Error(std::move(written).error()).with_context("create repository");
-  return open(store);
+  return open(store, config);
+}
+
+Result<std::unique_ptr<Repository>> Repository::open_or_create(ObjectStore& store, Clock& clock) {
+  return open_or_create(store, clock, KeyConfig{});
 }
 
 std::unique_ptr<Repository> Repository::unlocked(ObjectStore& store, const RepositoryId& id,
