@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "store/sftp_stream.h"
+
 namespace pgark {
 namespace {
 
@@ -38,7 +40,7 @@ Result<> check_sftp_options(const SftpOptions& options) {
 }
 
 Result<std::unique_ptr<SftpConnection>> SftpConnection::open(const SftpOptions& options) {
-  TRY_ASSIGN(auto stream, SftpStream::open(options));
+  TRY_ASSIGN(auto stream, options.connector ? options.connector(options) : SftpStream::open(options));
   std::unique_ptr<SftpConnection> connection(new SftpConnection(std::move(stream)));
   TRY(connection->greet(options));
   TRY(connection->check_root(options));
@@ -90,7 +92,7 @@ SftpTicket SftpConnection::send(SftpRequest& request) {
   const SftpTicket ticket{last_id_};
   if (broken()) return ticket;
   expected_.insert(ticket.id);
-  if (auto sent = stream_->write(std::move(request).take()); !sent.has_value())
+  if (auto sent = stream_->write(request.packet()); !sent.has_value())
     static_cast<void>(break_off(std::move(sent).error()));
   return ticket;
 }

@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "store/sftp_stream.h"
+#include "store/sftp_options.h"
+#include "store/sftp_transport.h"
 #include "store/sftp_wire.h"
 
 namespace pgark {
@@ -35,7 +36,7 @@ struct SftpTicket {
 class SftpConnection {
  public:
   /// Connect and find the repository's directory, or make it if the options say so.
-  /// Errors: of SftpStream; kPermission if the directory does not exist or is none.
+  /// Errors: of SftpStream::open(); kPermission if the directory does not exist or is none.
   static Result<std::unique_ptr<SftpConnection>> open(const SftpOptions& options);
 
   bool has(std::string_view extension) const { return extensions_.contains(extension); }
@@ -97,7 +98,7 @@ class SftpConnection {
     SftpReply reply;  // Its body lies in `bytes`.
   };
 
-  explicit SftpConnection(std::unique_ptr<SftpStream> stream) : stream_(std::move(stream)) {}
+  explicit SftpConnection(std::unique_ptr<SftpTransport> stream) : stream_(std::move(stream)) {}
 
   Result<> greet(const SftpOptions& options);
   Result<> check_root(const SftpOptions& options);
@@ -112,7 +113,7 @@ class SftpConnection {
   template <typename T, typename Decode>
   Result<SftpAnswer<T>> await_answer(SftpTicket ticket, SftpType type, Decode decode);
 
-  std::unique_ptr<SftpStream> stream_;
+  std::unique_ptr<SftpTransport> stream_;
   SftpExtensions extensions_;
   uint32_t last_id_ = 0;
   std::set<uint32_t> expected_;         // Sent and not answered; bounded by those who send.

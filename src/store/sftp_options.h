@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "store/sftp_transport.h"
 
 namespace pgark {
 
@@ -45,8 +46,9 @@ struct SftpOptions {
   uint32_t file_mode = 0640;  // Less what the server's umask takes away.
   uint32_t directory_mode = 0750;
 
-  // What the server offers and is not used all the same; for tests of servers that are not OpenSSH.
-  std::vector<std::string> ignored_extensions{};
+  // For tests.
+  std::vector<std::string> ignored_extensions{};  // What the server offers and is not used all the same.
+  SftpConnector connector{};                      // Instead of SSH.
 };
 
 /// "sftp://user@host:2222/path", without a secret; an IPv6 address in brackets.

@@ -93,11 +93,11 @@ SftpStream::~SftpStream() {
   ssh().ssh_free(session_);
 }
 
-Result<std::unique_ptr<SftpStream>> SftpStream::open(const SftpOptions& options) {
+Result<std::unique_ptr<SftpTransport>> SftpStream::open(const SftpOptions& options) {
   TRY(load_libssh());
   std::unique_ptr<SftpStream> stream(new SftpStream(options));
   TRY(stream->connect());
-  return stream;
+  return std::unique_ptr<SftpTransport>(std::move(stream));
 }
 
 std::string SftpStream::reason() const {

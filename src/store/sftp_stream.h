@@ -10,33 +10,29 @@
 #include "core/bytes.h"
 #include "store/sftp_host_key.h"
 #include "store/sftp_options.h"
+#include "store/sftp_transport.h"
 
 struct ssh_session_struct;
 struct ssh_channel_struct;
 
 namespace pgark {
 
-/// One SSH connection with one channel. Belongs to one thread at a time. After an error it is of no more use.
-class SftpStream {
+/// One SSH connection with one channel.
+class SftpStream final : public SftpTransport {
  public:
   /// Connect, check the host key, log in, start the subsystem.
   /// Errors: kTransient if the server cannot be reached or ends the connection; kPermission if it is not the one it
   ///         should be or does not let us in; kInvalid if a key file is unusable.
-  static Result<std::unique_ptr<SftpStream>> open(const SftpOptions& options);
-  ~SftpStream();
+  static Result<std::unique_ptr<SftpTransport>> open(const SftpOptions& options);
+  ~SftpStream() override;
   SftpStream(const SftpStream&) = delete;
   SftpStream& operator=(const SftpStream&) = delete;
 
-  /// Send. What arrives meanwhile is kept, so that neither side waits for the other to read.
-  /// Errors: kTransient if the connection ends, or nothing moves for io_timeout.
-  Result<> write(std::string_view bytes);
-  /// Wait until more has arrived. Errors: as write().
-  Result<> wait_for_input();
-  /// What has arrived and was not taken.
-  Bytes input() const { return input_.bytes().subspan(taken_); }
-  void take(size_t bytes);
-  /// Whether the connection still stands, as far as one can tell without waiting.
-  bool alive();
+  Result<> write(std::string_view bytes) override;
+  Result<> wait_for_input() override;
+  Bytes input() const override { return input_.bytes().subspan(taken_); }
+  void take(size_t bytes) override;
+  bool alive() override;
 
  private:
   explicit SftpStream(const SftpOptions& options);

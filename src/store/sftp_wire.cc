@@ -116,7 +116,7 @@ SftpRequest& SftpRequest::string(std::string_view text) {
 
 SftpRequest& SftpRequest::permissions(uint32_t mode) { return u32(kAttrPermissions).u32(mode); }
 
-std::string SftpRequest::take() && {
+std::string SftpRequest::packet() {
   std::string length;
   put_u32(length, static_cast<uint32_t>(out_.size() - kLengthBytes));
   out_.replace(0, kLengthBytes, length);

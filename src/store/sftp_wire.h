@@ -100,8 +100,8 @@ class SftpRequest {
   SftpRequest& data(Bytes bytes) { return string(as_text(bytes)); }
   /// Attributes that hold permissions only.
   SftpRequest& permissions(uint32_t mode);
-  /// The whole packet.
-  std::string take() &&;
+  /// The whole packet; the request is used up.
+  std::string packet();
 
  private:
   std::string out_;

@@ -20,14 +20,12 @@ std::string u64(uint64_t value) { return u32(static_cast<uint32_t>(value >> 32))
 std::string text(std::string_view value) { return u32(static_cast<uint32_t>(value.size())) + std::string(value); }
 std::string packet(std::string_view body) { return u32(static_cast<uint32_t>(body.size())) + std::string(body); }
 
-std::string built(SftpRequest& request) { return std::move(request).take(); }
-
 TEST(SftpWire, RequestsAreWhatTheDraftSays) {
   EXPECT_EQ(sftp_init_packet(), "\0\0\0\5\1\0\0\0\3"s);
-  EXPECT_EQ(built(SftpRequest(SftpType::kLstat, 0x01020304).string("/a")), "\0\0\0\x0b\7\1\2\3\4\0\0\0\2/a"s);
-  EXPECT_EQ(built(SftpRequest(SftpType::kRead, 1).string("h").u64(0x0102030405060708).u32(32768)),
+  EXPECT_EQ(SftpRequest(SftpType::kLstat, 0x01020304).string("/a").packet(), "\0\0\0\x0b\7\1\2\3\4\0\0\0\2/a"s);
+  EXPECT_EQ(SftpRequest(SftpType::kRead, 1).string("h").u64(0x0102030405060708).u32(32768).packet(),
             packet("\5" + u32(1) + text("h") + u64(0x0102030405060708) + u32(32768)));
-  EXPECT_EQ(built(SftpRequest(SftpType::kMkdir, 1).string("d").permissions(0750)),
+  EXPECT_EQ(SftpRequest(SftpType::kMkdir, 1).string("d").permissions(0750).packet(),
             packet("\x0e" + u32(1) + text("d") + u32(4) + u32(0750)));
 }
 

@@ -86,14 +86,17 @@ Result<std::unique_ptr<ObjectWriter>> SftpWriter::create(SftpRoot& root, const O
     if (!found->absent()) {
       if (created->ok()) {
         connection.forget(connection.close(created->value));
-        connection.forget(connection.remove(temporary));
+        if (!connection.await_status(connection.remove(temporary)).has_value()) root.pool().leave_behind(temporary);
       }
       TRY(root.check_name_free(connection, key, *found));
     }
     if (created->ok())
       return std::unique_ptr<ObjectWriter>(
           new SftpWriter(root, key, directory, lease.slot(), std::move(created->value), temporary));
-    if (!created->absent()) return root.fail_to_write(connection, created->status, kOperation, key.value);
+    if (!created->absent()) {
+      root.remove_empty_directories(connection, directory);
+      return root.fail_to_write(connection, created->status, kOperation, key.value);
+    }
     if (attempt == 0) continue;
     TRY(root.check(connection, kOperation, key.value));
     auto file = file_on_the_way(root, connection, directory);
