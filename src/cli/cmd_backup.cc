@@ -1,5 +1,6 @@
 // `pgark backup`: options to a request, the lock, the backup, and what came of it.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -156,6 +157,43 @@ uint64_t extents_per_gib(const BackupMeta& meta) {
                                static_cast<double>(meta.logical_bytes));
 }
 
+/// The repositories a backup goes to. One that cannot be opened keeps nothing from the others.
+struct Destinations {
+  struct One {
+    unsigned number = 1;
+    OpenedRepository opened;
+  };
+  std::vector<One> opened;
+  std::vector<std::pair<unsigned, Error>> unreachable;
+
+  std::vector<BackupDestination> all() const {
+    std::vector<BackupDestination> destinations;
+    for (const One& one : opened)
+      destinations.push_back({fmt::format("repo{}", one.number), one.opened.repository.get()});
+    return destinations;
+  }
+};
+
+Result<Destinations> open_destinations(const CommandContext& context) {
+  Destinations destinations;
+  for (const unsigned number : context.settings.chosen_repositories()) {
+    auto opened = open_repository(context, number);
+    if (opened.has_value()) {
+      destinations.opened.push_back({number, std::move(*opened)});
+      continue;
+    }
+    destinations.unreachable.emplace_back(number, std::move(opened).error());
+  }
+  if (destinations.opened.empty()) return std::move(destinations.unreachable.front().second);
+  for (const auto& [number, error] : destinations.unreachable)
+    log_warn("repo{} is left behind: {}", number, error.to_string());
+  return destinations;
+}
+
+ordered_json error_json(const Error& error) {
+  return {{"code", errc_name(error.code())}, {"message", error.message()}, {"hints", error.hints()}};
+}
+
 ordered_json report_json(const BackupReport& report, const std::string& stanza) {
   const BackupMeta& meta = report.meta;
   ordered_json bad = ordered_json::array();
@@ -174,6 +212,10 @@ ordered_json report_json(const BackupReport& report, const std::string& stanza) 
   document["copy_ms"] = report.copying.count() / 1000;
   document["bytes_per_second"] = rate_of(report);
   document["warnings"] = report.warnings;
+  document["repositories"] = report.stored_in;
+  document["left_behind"] = ordered_json::array();
+  for (const LeftBehind& left : report.left_behind)
+    document["left_behind"].push_back({{"repository", left.name}, {"error", error_json(left.error)}});
   return document;
 }
 
@@ -219,22 +261,34 @@ std::string report_text(const BackupReport& report) {
   text += increment_text(report);
   text +=
       fmt::format("  WAL {} to {}, whole backup {}\n", meta.wal_start, meta.wal_stop, format_duration(report.elapsed));
+  if (report.stored_in.size() + report.left_behind.size() > 1) {
+    text += fmt::format("  in {}\n", fmt::join(report.stored_in, ", "));
+    for (const LeftBehind& left : report.left_behind)
+      text += fmt::format("  NOT IN {}: {}\n", left.name, left.error.message());
+  }
   return text + bad_pages_text(report);
 }
 
-/// Of expiring after the backup: null if it was not asked for.
-ordered_json after_json(const ExpireAfterBackup& expired) {
-  if (expired.report) return expire_json(*expired.report);
-  if (!expired.error) return nullptr;
-  return {{"error",
-           {{"code", errc_name(expired.error->code())},
-            {"message", expired.error->message()},
-            {"hints", expired.error->hints()}}}};
+/// Expiring each repository that has the backup.
+struct Expired {
+  unsigned repo = 1;
+  ExpireAfterBackup outcome;
+};
+
+/// Of expiring after the backup, a member for each repository; null where it was not asked for.
+ordered_json after_json(const std::vector<Expired>& all) {
+  ordered_json document = ordered_json::object();
+  for (const auto& [repo, expired] : all) {
+    auto& member = document[fmt::format("repo{}", repo)];
+    if (expired.report) member = expire_json(*expired.report);
+    if (expired.error) member = {{"error", error_json(*expired.error)}};
+  }
+  return document;
 }
 
-std::string after_text(const ExpireAfterBackup& expired, std::chrono::milliseconds grace) {
+std::string after_text(const ExpireAfterBackup& expired, std::chrono::milliseconds grace, const std::string& where) {
   if (!expired.report) return "";
-  std::string text = "  expire:\n";
+  std::string text = fmt::format("  expire{}:\n", where);
   for (const ExpiredBackup& backup : expired.report->backups)
     if (backup.outcome != ExpiredBackup::Outcome::kKept)
       text += fmt::format("    {} {}: {}\n", expire_outcome_name(backup.outcome), backup.decision.label,
@@ -253,26 +307,43 @@ Result<int> cmd_backup(CommandContext& context) {
   TRY_ASSIGN(const BackupNodes nodes, choose_nodes(context));
   TRY_ASSIGN(BackupRequest request, request_of(context, nodes));
   request.on_label = [&lock](const std::string& label) { return lock.set_label(label); };
-  TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
+  TRY_ASSIGN(const Destinations destinations, open_destinations(context));
   Progress progress;
   Result<BackupReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
-    return run_backup(*opened.repository, *nodes.session, request, context.clock, context.cancel, progress);
+    return run_backup(destinations.all(), *nodes.session, request, context.clock, context.cancel, progress);
   }();
   if (!report) return std::move(report).error().with_context("back up " + settings.stanza());
-  const ExpireAfterBackup expired = expire_after_backup(context, *opened.repository, repository_number(settings));
+  for (const auto& [number, error] : destinations.unreachable)
+    report->left_behind.push_back({fmt::format("repo{}", number), nullptr, error});
+  std::vector<Expired> expired;
+  for (const Destinations::One& one : destinations.opened)
+    if (const auto& stored = report->stored_in;
+        std::find(stored.begin(), stored.end(), fmt::format("repo{}", one.number)) != stored.end())
+      expired.push_back({one.number, expire_after_backup(context, *one.opened.repository, one.number)});
   if (context.json()) {
     ordered_json document = report_json(*report, settings.stanza());
     document["expire"] = after_json(expired);
     // Paths may hold any bytes.
     TRY(context.out.print(document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"));
   } else {
-    TRY(context.out.print(report_text(*report) + after_text(expired, settings.duration("expire-grace"))));
+    std::string text = report_text(*report);
+    for (const auto& [repo, outcome] : expired)
+      text += after_text(outcome, settings.duration("expire-grace"),
+                         destinations.opened.size() > 1 ? fmt::format(" repo{}", repo) : "");
+    TRY(context.out.print(text));
   }
-  if (!expired.error) return kExitOk;
-  // The result is told already, and a document in JSON stands alone: the failure is told by log and exit code.
-  log_error("{}", expired.error->to_string());
-  return exit_code_of("backup", expired.error->code(), 0);
+  // The result is told already, and a document in JSON stands alone: a failure is told by log and exit code.
+  int exit_code = kExitOk;
+  const auto failed = [&exit_code](const Error& error) {
+    log_error("{}", error.to_string());
+    if (exit_code == kExitOk) exit_code = exit_code_of("backup", error.code(), 0);
+  };
+  for (const LeftBehind& left : report->left_behind)
+    failed(Error(left.error).with_context(fmt::format("backup {} is not in {}", report->meta.label, left.name)));
+  for (const auto& [repo, outcome] : expired)
+    if (outcome.error) failed(*outcome.error);
+  return exit_code;
 }
 
 }  // namespace pgark

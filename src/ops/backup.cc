@@ -44,9 +44,11 @@ std::string inside(const std::string& data_directory, std::string path) {
 /// One backup on its way; each member function is a step.
 class Backup {
  public:
-  Backup(const Repository& repository, PgSession& session, const BackupRequest& request, Clock& clock,
-         const CancelToken& cancel, Progress& progress)
-      : repository_(repository),
+  Backup(const std::vector<BackupDestination>& destinations, PgSession& session, const BackupRequest& request,
+         Clock& clock, const CancelToken& cancel, Progress& progress)
+      : destinations_(destinations),
+        repositories_(repositories_of(destinations)),
+        repository_(repositories_.at(0)),
         session_(session),
         request_(request),
         clock_(clock),
@@ -62,7 +64,7 @@ class Backup {
     TRY(start());
     TRY_ASSIGN(const BackupPlan plan, make_plan());
     TRY(open_base(plan));
-    PackSet packs(repository_, request_.stanza, meta_.label);
+    PackSet packs(repositories_, request_.stanza, meta_.label);
     BackupCopier copier(plan, copy_options(), packs, position_, clock_, progress_);
     TRY(copy(copier, packs));
     TRY(stop());
@@ -74,10 +76,51 @@ class Backup {
     report_.meta = std::move(meta_);
     report_.elapsed = since(clock_, begun_);
     report_.pack_count = packs.count();
+    tell_destinations();
     return std::move(report_);
   }
 
  private:
+  static RepositorySet repositories_of(const std::vector<BackupDestination>& destinations) {
+    std::vector<const Repository*> repositories;
+    for (const BackupDestination& destination : destinations) repositories.push_back(destination.repository);
+    return RepositorySet(std::move(repositories));
+  }
+
+  /// Do `step` for every repository that is still with us; what fails is left behind.
+  template <typename Step>
+  Result<> for_each_repository(Step step) {
+    for (size_t i = 0; i < repositories_.size(); ++i) {
+      if (repositories_.has_failed(i)) continue;
+      Result<> done = step(repositories_.at(i));
+      if (done.has_value()) continue;
+      // Whatever stops the run is no failure of a repository.
+      if (done.error().code() == Errc::kCancelled) return done;
+      TRY(leave_behind(i, std::move(done).error()));
+    }
+    return {};
+  }
+
+  Result<> leave_behind(size_t index, Error error) {
+    TRY(repositories_.fail(index, error));
+    warn(fmt::format("{} is left behind: {}", destinations_[index].name, error.to_string()));
+    return {};
+  }
+
+  void tell_destinations() {
+    const auto failures = repositories_.failures();
+    for (size_t i = 0; i < failures.size(); ++i) {
+      const BackupDestination& destination = destinations_[i];
+      // The last write of all may have arrived: the label is ours alone, so if it is there, it is this one.
+      const bool unknown = failures[i].has_value() && failures[i]->code() == Errc::kOutcomeUnknown;
+      if (failures[i].has_value() &&
+          !(unknown && read_backup(*destination.repository, request_.stanza, report_.meta.label).has_value()))
+        report_.left_behind.push_back({destination.name, destination.repository, *failures[i]});
+      else
+        report_.stored_in.push_back(destination.name);
+    }
+  }
+
   /// Refuse to leave out what no cluster starts without.
   Result<> check_excludes() const {
     for (const std::string& path : request_.exclude) {
@@ -98,6 +141,14 @@ class Backup {
   Result<> check() {
     TRY(check_excludes());
     TRY_ASSIGN(cluster_, current_cluster(repository_, request_.stanza));
+    const auto same_stanza = [this](const Repository& repository) -> Result<> {
+      TRY_ASSIGN(const ClusterRecord cluster, current_cluster(repository, request_.stanza));
+      if (cluster.number == cluster_.number) return check_same_cluster(request_.stanza, cluster, cluster_);
+      return Error(Errc::kInvalid, fmt::format("the cluster has number {} in it, and {} in {}", cluster.number,
+                                               cluster_.number, destinations_.front().name))
+          .with_hint("back it up with --repo alone");
+    };
+    TRY(for_each_repository(same_stanza));
     TRY_ASSIGN_CTX(server_, read_server_info(session_), "ask the server what it is");
     TRY_ASSIGN(files_, read_cluster_files(request_.data_directory, clock_));
     TRY(check_same_cluster(request_.stanza, cluster_, cluster_record(files_, clock_.now())));
@@ -165,7 +216,8 @@ class Backup {
         return std::move(history).error();
       }
     }
-    if (prior_.has_value()) return {};
+    if (prior_.has_value())
+      return for_each_repository([this](const Repository& repository) { return check_has_prior(repository); });
     meta_.type = BackupType::kFull;
     const std::string text = fmt::format("{} backup becomes full: {}", backup_type_name(request_.type), reason);
     if (backups.empty())
@@ -175,9 +227,26 @@ class Backup {
     return {};
   }
 
+  /// A backup refers to the packs of its prior, so a repository that lacks the prior cannot have it.
+  Result<> check_has_prior(const Repository& repository) const {
+    if (&repository == &repository_) return {};
+    auto there = read_backup(repository, request_.stanza, prior_->label);
+    if (!there.has_value() && there.error().code() != Errc::kNotFound) return Error(std::move(there).error());
+    if (!there.has_value() || there->started != prior_->started || there->wal_start != prior_->wal_start ||
+        there->stored_bytes != prior_->stored_bytes)
+      return Error(Errc::kNotFound, fmt::format("it lacks backup {}, which this one builds on", prior_->label));
+    return {};
+  }
+
   Result<> choose_label() {
     meta_.started = clock_.now();
-    TRY_ASSIGN(const auto used, list_used_labels(repository_, request_.stanza));
+    std::vector<std::string> used;
+    const auto add_used = [&](const Repository& repository) -> Result<> {
+      TRY_ASSIGN(const auto labels, list_used_labels(repository, request_.stanza));
+      used.insert(used.end(), labels.begin(), labels.end());
+      return {};
+    };
+    TRY(for_each_repository(add_used));
     std::string full_label;
     if (prior_.has_value()) {
       TRY_ASSIGN(const BackupLabel label, parse_backup_label(prior_->label));
@@ -216,9 +285,13 @@ class Backup {
     progress_.phase = "check archiving";
     const std::string context = "check that WAL reaches the repository";
     // Of a standby alone only the last WAL of the backup shows whether it is archived.
-    if (PgSession* asked = archiving(); asked != nullptr)
-      TRY_CTX(check_wal_arrives(archive_wait(), server_.timeline, meta_.start_lsn, meta_.wal_segment_bytes, *asked),
-              context);
+    PgSession* asked = archiving();
+    if (asked == nullptr) return {};
+    TRY_CTX(for_each_repository([&](const Repository& repository) {
+              return check_wal_arrives(archive_wait(repository), server_.timeline, meta_.start_lsn,
+                                       meta_.wal_segment_bytes, *asked);
+            }),
+            context);
     return {};
   }
 
@@ -278,6 +351,16 @@ class Backup {
     if (!request_.resume) return {};
     progress_.phase = "look for interrupted backups";
     TRY_ASSIGN(orphans_, OrphanedPacks::find(repository_, request_.stanza));
+    // Of a run that was killed not every repository need have the same packs.
+    TRY(for_each_repository([this](const Repository& repository) -> Result<> {
+      if (&repository == &repository_ || !orphans_.has_value()) return {};
+      Result<> there = check_packs_exist(repository, request_.stanza, orphans_->packs());
+      if (there.has_value() || there.error().code() != Errc::kNotFound) return there;
+      log_info("what interrupted backups stored is not used: not every repository has it");
+      orphans_.reset();
+      return {};
+    }));
+    if (!orphans_.has_value()) return {};
     if (!orphans_->empty())
       log_info("backup {}: uses what interrupted backups stored: {}", meta_.label, fmt::join(orphans_->labels(), ", "));
     return {};
@@ -406,18 +489,21 @@ class Backup {
       segments.push_back(pg::segment_name(segment, meta_.wal_segment_bytes));
     if (request_.from_standby && request_.primary != nullptr)
       TRY(finish_segment(*request_.primary, meta_.stop_lsn, meta_.wal_segment_bytes));
-    TRY_CTX(wait_for_segments(archive_wait(), segments, archiving()), "wait for the WAL of backup " + meta_.label);
-    return bring_history();
+    TRY_CTX(for_each_repository([&](const Repository& repository) {
+              return wait_for_segments(archive_wait(repository), segments, archiving());
+            }),
+            "wait for the WAL of backup " + meta_.label);
+    return for_each_repository([this](const Repository& repository) { return bring_history(repository); });
   }
 
   /// See that the history of the backup's timeline is in the repository. A cluster that was promoted before it got its
   /// stanza archived it elsewhere, and will never archive it again.
-  Result<> bring_history() {
+  Result<> bring_history(const Repository& repository) {
     if (meta_.start_timeline.value <= 1) return {};
     const std::string name = pg::history_name(meta_.start_timeline);
-    TRY_ASSIGN(const auto copies, find_wal_copies(repository_, request_.stanza, cluster_.number, name));
+    TRY_ASSIGN(const auto copies, find_wal_copies(repository, request_.stanza, cluster_.number, name));
     if (!copies.empty()) return {};
-    auto pushed = archive_push(repository_, clock_,
+    auto pushed = archive_push(repository, clock_,
                                {.stanza = request_.stanza,
                                 .source_path = request_.data_directory + "/pg_wal/" + name,
                                 .data_directory = request_.data_directory,
@@ -436,14 +522,14 @@ class Backup {
     report_.warnings.push_back(std::move(text));
   }
 
-  ArchiveWait archive_wait() const {
-    return {repository_, request_.stanza, cluster_.number, request_.archive_timeout, clock_, cancel_};
+  ArchiveWait archive_wait(const Repository& repository) const {
+    return {repository, request_.stanza, cluster_.number, request_.archive_timeout, clock_, cancel_};
   }
 
   Result<> write_manifest(const BackupCopier& copier, const PackSet& packs) {
     TRY(cancel_.check());
     const std::string context = "write manifest of backup " + meta_.label;
-    TRY_ASSIGN_CTX(ManifestWriter writer, ManifestWriter::create(repository_, request_.stanza, meta_.label), context);
+    TRY_ASSIGN_CTX(ManifestWriter writer, ManifestWriter::create(repositories_, request_.stanza, meta_.label), context);
     TRY_CTX(copier.for_each_entry([&](const FileEntry& entry, const std::vector<ExtentRef>& extents) -> Result<> {
       note(entry, extents);
       return writer.add(entry, extents);
@@ -474,7 +560,8 @@ class Backup {
         prior_listed ? std::set(base_->packs().begin(), base_->packs().end()) : std::set<PackName>();
     for (const PackName& name : names)
       if (name.label != meta_.label && !of_prior.contains(name)) unsure.push_back(name);
-    return check_packs_exist(repository_, request_.stanza, unsure);
+    return for_each_repository(
+        [&](const Repository& repository) { return check_packs_exist(repository, request_.stanza, unsure); });
   }
 
   /// Extents of a file, in which each may be named several times; the first is often one of the file before, too.
@@ -496,7 +583,9 @@ class Backup {
       report_.bad_pages.push_back({entry.path, entry.bad_blocks});
   }
 
-  const Repository& repository_;
+  const std::vector<BackupDestination>& destinations_;
+  const RepositorySet repositories_;
+  const Repository& repository_;  // The first: what is built on is read from it.
   PgSession& session_;
   const BackupRequest& request_;
   Clock& clock_;
@@ -523,9 +612,10 @@ class Backup {
 
 }  // namespace
 
-Result<BackupReport> run_backup(const Repository& repository, PgSession& session, const BackupRequest& request,
-                                Clock& clock, const CancelToken& cancel, Progress& progress) {
-  return Backup(repository, session, request, clock, cancel, progress).run();
+Result<BackupReport> run_backup(const std::vector<BackupDestination>& destinations, PgSession& session,
+                                const BackupRequest& request, Clock& clock, const CancelToken& cancel,
+                                Progress& progress) {
+  return Backup(destinations, session, request, clock, cancel, progress).run();
 }
 
 }  // namespace pgark

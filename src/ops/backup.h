@@ -50,6 +50,19 @@ struct BackupRequest {
   std::function<Result<>(const std::string& label)> on_label;  // Called once the label is known; may be empty.
 };
 
+/// A repository a backup goes to.
+struct BackupDestination {
+  std::string name;  // "repo2"
+  const Repository* repository = nullptr;
+};
+
+/// A repository that was to get the backup and did not.
+struct LeftBehind {
+  std::string name;
+  const Repository* repository = nullptr;
+  Error error;
+};
+
 /// Pages of one file whose checksum was wrong.
 struct BadPages {
   std::string path;
@@ -66,19 +79,25 @@ struct BackupReport {
   uint64_t wal_segment_count = 0;       // In which they were looked for.
   uint64_t vanished_count = 0;          // Files that were dropped while they were copied.
   uint64_t shrunk_count = 0;
-  std::vector<BadPages> bad_pages;    // The first kBadFilesMax files; meta.bad_page_count counts all.
-  std::vector<std::string> warnings;  // Logged already.
+  std::vector<BadPages> bad_pages;     // The first kBadFilesMax files; meta.bad_page_count counts all.
+  std::vector<std::string> warnings;   // Logged already.
+  std::vector<std::string> stored_in;  // Names of the repositories that have the backup.
+  std::vector<LeftBehind> left_behind;
 };
 
 inline constexpr size_t kBadFilesMax = 1000;
 
-/// Make a backup of the cluster that `session` is connected to.
-/// Shape:  when it fails or is cancelled nothing exists that a listing shows. The session stays in use throughout; it
-///         must not be used again afterwards if this fails.
+/// Make a backup of the cluster that `session` is connected to, in all `destinations` from one read of the data.
+/// Shape:  what to build on is read from the first destination; one that fails, or lacks the backup that is built on,
+/// is
+///         left behind, and the backup succeeds as long as one has it. When it fails or is cancelled nothing exists
+///         that a listing shows. The session stays in use throughout; it must not be used again afterwards if this
+///         fails.
 /// Errors: kNotFound (no stanza), kInvalid (another cluster, archiving off or elsewhere, wal_level, a standby where a
 ///         primary is wanted or the reverse, a standby that was promoted meanwhile), kPermission with GRANTs,
 ///         kTransient (connection lost, WAL did not arrive), kNoSpace, kCancelled.
-Result<BackupReport> run_backup(const Repository& repository, PgSession& session, const BackupRequest& request,
-                                Clock& clock, const CancelToken& cancel, Progress& progress);
+Result<BackupReport> run_backup(const std::vector<BackupDestination>& destinations, PgSession& session,
+                                const BackupRequest& request, Clock& clock, const CancelToken& cancel,
+                                Progress& progress);
 
 }  // namespace pgark

@@ -55,7 +55,7 @@ class BackupTest : public ::testing::Test {
 
   Result<BackupReport> run() {
     Progress progress;
-    return run_backup(*repository_, server_, request_, clock_, cancel_, progress);
+    return run_backup({{"repo1", repository_.get()}}, server_, request_, clock_, cancel_, progress);
   }
 
   std::vector<std::string> listed() {

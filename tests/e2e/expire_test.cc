@@ -79,7 +79,7 @@ TEST(ExpireRun, WhatStaysRecoversAndWhatWentIsGone) {
   const LedgerRow between = ledger.last();
   ASSERT_OK(ledger.commit_rows(20));
   ASSERT_OK_AND_ASSIGN(const json second, make(*scene, "full"));
-  const json& expired = second.at("expire");
+  const json& expired = second.at("expire").at("repo1");
   EXPECT_EQ(expired.at("backups").at(0).at("outcome"), "removed");
   EXPECT_EQ(expired.at("backups").at(0).at("reasons").at(0).at("rule"), "retention-full");
   EXPECT_EQ(expired.at("backups").at(1).at("reasons").at(0).at("rule"), "hold");
@@ -146,7 +146,7 @@ TEST(ExpireRun, WalThatARuleLetGoIsNotMissed) {
   ASSERT_OK(scene->ledger->commit_rows(10));
   ASSERT_OK(scene->server->archive_all());
   EXPECT_EQ(labels(*scene).size(), 3u);
-  EXPECT_GT(made.back().at("expire").at("wal").at("count"), 0);
+  EXPECT_GT(made.back().at("expire").at("repo1").at("wal").at("count"), 0);
 
   // Nobody takes it for lost.
   ASSERT_OK_AND_ASSIGN(const json info, cli.run_json({"info"}));
@@ -187,7 +187,7 @@ TEST(ExpireRun, RestoreThatReadsTheBackupEndsWell) {
   ASSERT_FALSE(fs::exists(scene->place("restored") + "/global/pg_control"));
   ASSERT_OK_AND_ASSIGN(const json second, make(*scene, "full"));
   EXPECT_THAT(labels(*scene), ElementsAre(second.at("label")));
-  EXPECT_GT(second.at("expire").at("waiting_packs").at("count"), 0);
+  EXPECT_GT(second.at("expire").at("repo1").at("waiting_packs").at("count"), 0);
   ASSERT_OK(restore.signal(SIGCONT));
   ASSERT_OK_AND_ASSIGN(const ProcessResult ended, restore.wait());
   ASSERT_TRUE(ended.ok()) << ended.to_string();
