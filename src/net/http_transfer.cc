@@ -269,6 +269,8 @@ int HttpTransfer::on_request(void* self, char*, char*, int, int) {
   HttpTransfer& transfer = self_of(self);
   ++transfer.attempts_;
   transfer.last_moved_ = std::chrono::steady_clock::now();
+  // libcurl asks to seek only if some of the body was sent, not if it was read and then could not be.
+  transfer.body_sent_ = 0;
   if (transfer.attempts_ == 1) return CURL_PREREQFUNC_OK;
   // libcurl repeats by itself what it sent over a kept connection that was then found closed. The first may have
   // arrived all the same, and a conditional create would then be told that "somebody" made the object.
