@@ -91,6 +91,15 @@ std::string_view http_reason(int status) {
   return "Unknown";
 }
 
+std::string render_answer(const HttpAnswer& answer, std::string_view method) {
+  if (!answer.raw.empty()) return answer.raw;
+  std::string out = answer_head(answer);
+  if (method == "HEAD" || answer.status == 204 || answer.status == 304) return out;
+  if (!answer.chunked) return out + answer.body;
+  if (!answer.body.empty()) out += fmt::format("{:x}\r\n{}\r\n", answer.body.size(), answer.body);
+  return out + "0\r\n\r\n";
+}
+
 std::string HttpRequest::header(std::string_view name) const {
   const std::string* value = find_header(headers, name);
   return value != nullptr ? *value : std::string();

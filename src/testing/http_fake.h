@@ -53,7 +53,7 @@ struct HttpAnswer {
   std::string raw = {};                     // Not empty: send exactly this instead, then close.
 };
 
-/// Called for one request at a time, by threads of the server.
+/// Called for one request at a time, by threads of the server: what it shares with the test needs a lock or an atomic.
 using HttpHandler = std::function<HttpAnswer(const HttpRequest&)>;
 
 /// The server, on a free port of 127.0.0.1. The destructor stops it and interrupts answers that are under way.
@@ -106,6 +106,8 @@ class HttpFake {
   std::thread acceptor_;
 };
 
+/// An answer as it is sent, delays and cuts left out. `method`: of the request, because HEAD gets no body.
+std::string render_answer(const HttpAnswer& answer, std::string_view method);
 /// "OK", "Not Found", ...: reason phrase of a status.
 std::string_view http_reason(int status);
 

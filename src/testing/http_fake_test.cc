@@ -80,21 +80,19 @@ TEST(HttpFake, AnswersExpectBeforeTheBody) {
 }
 
 TEST(HttpFake, SendsChunksSlowlyCutsAndStaysSilent) {
-  HttpAnswer next;
-  ASSERT_OK_AND_ASSIGN(const auto fake, HttpFake::start([&](const HttpRequest&) { return next; }));
-  const auto get = [&] { return talk(fake->port(), "GET / HTTP/1.1\r\n\r\n"); };
-
-  next = {.body = "abcdef", .chunked = true, .piece_bytes = 4, .piece_delay = std::chrono::milliseconds(1)};
-  EXPECT_THAT(get(), EndsWith("\r\n\r\n4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n"));
-  next = {.body = "abcdef", .cut_after = 2};
-  EXPECT_THAT(get(), EndsWith("Content-Length: 6\r\n\r\nab"));
-  next = {.body = "abcdef", .chunked = true, .piece_bytes = 4, .cut_after = 5};
-  EXPECT_THAT(get(), EndsWith("4\r\nabcd\r\n1\r\ne\r\n"));
-  next = {.no_answer = true};
-  EXPECT_EQ(get(), "");
-  next = {.raw = "not http"};
-  EXPECT_EQ(get(), "not http");
-  next = {.body = "x", .close = true};
+  ASSERT_OK_AND_ASSIGN(const auto fake, HttpFake::start([](const HttpRequest&) { return HttpAnswer{}; }));
+  const auto get = [&](const HttpAnswer& answer) {
+    fake->set_handler([answer](const HttpRequest&) { return answer; });
+    return talk(fake->port(), "GET / HTTP/1.1\r\n\r\n");
+  };
+  EXPECT_THAT(get({.body = "abcdef", .chunked = true, .piece_bytes = 4, .piece_delay = std::chrono::milliseconds(1)}),
+              EndsWith("\r\n\r\n4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n"));
+  EXPECT_THAT(get({.body = "abcdef", .cut_after = 2}), EndsWith("Content-Length: 6\r\n\r\nab"));
+  EXPECT_THAT(get({.body = "abcdef", .chunked = true, .piece_bytes = 4, .cut_after = 5}),
+              EndsWith("4\r\nabcd\r\n1\r\ne\r\n"));
+  EXPECT_EQ(get({.no_answer = true}), "");
+  EXPECT_EQ(get({.raw = "not http"}), "not http");
+  fake->set_handler([](const HttpRequest&) -> HttpAnswer { return {.body = "x", .close = true}; });
   EXPECT_THAT(talk(fake->port(), "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
               ::testing::AllOf(HasSubstr("Connection: close"), Not(HasSubstr("xHTTP/1.1"))));
 }
