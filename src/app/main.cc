@@ -6,10 +6,13 @@
 #include <string_view>
 
 #include "cli/program.h"
+#include "cli/repo_settings.h"
 #include "cli/signals.h"
 #include "core/file.h"
 #include "store/posix_store.h"
 #include "store/retry_store.h"
+#include "store/sftp_store.h"
+#include "store/throttle_store.h"
 
 extern char** environ;
 
@@ -17,28 +20,51 @@ namespace {
 
 using namespace pgark;
 
-/// What settings say about repository `repo`: a directory, behind retries.
+/// Opens the store of each kind of repository. Only directories are made, and only if `create`; buckets never are.
+struct StoreOpener {
+  const std::string& label;
+  const CancelToken& cancel;
+  bool create = false;
+
+  using Opened = Result<std::unique_ptr<ObjectStore>>;
+
+  Opened operator()(DirectorySettings& directory) const {
+    if (create) TRY_CTX(make_directories(directory.path), "create repository");
+    PosixOptions options;
+    options.label = label;
+    return PosixStore::open(directory.path, std::move(options));
+  }
+  Opened operator()(S3Settings& settings) const { return S3Store::open(with_cancel(settings)); }
+  Opened operator()(AzureSettings& settings) const { return AzureStore::open(with_cancel(settings)); }
+  Opened operator()(GcsSettings&) const { return Error(Errc::kUnsupported, "gcs is not provided in this version"); }
+  Opened operator()(SftpOptions& options) const {
+    options.create = create;
+    return SftpStore::open(std::move(options));
+  }
+
+ private:
+  template <typename Cloud>
+  Cloud with_cancel(Cloud& settings) const {
+    settings.cloud.cancel = &cancel;
+    settings.cloud.retry.cancel = &cancel;
+    return std::move(settings);
+  }
+};
+
+/// What settings say about repository `repo`: its store, below a limit on bytes a second and retries.
 Result<std::unique_ptr<ObjectStore>> open_store(const Settings& settings, unsigned repo, bool create,
                                                 const CancelToken& cancel) {
-  for (const char* name : {"type", "cipher-type"}) {
-    // Until both are wired up: nothing may go to another place, or in clear, than the settings say.
-    const std::string which = fmt::format("repo{}-{}", repo, name);
-    if (settings.given(which) && settings.text(which) != "posix" && settings.text(which) != "none") {
-      return Error(Errc::kUnsupported, fmt::format("{}: '{}' is not provided in this version", settings.origin(which),
-                                                   settings.text(which)));
-    }
-  }
-  const std::string option = fmt::format("repo{}-path", repo);
-  const std::string& root = settings.text(option);
-  if (create) TRY_CTX(make_directories(root), "create repository (" + settings.origin(option) + ")");
-  PosixOptions options;
-  options.label = fmt::format("repo{}", repo);
-  TRY_ASSIGN_CTX(auto posix, PosixStore::open(root, std::move(options)),
+  TRY_ASSIGN(RepositorySettings where, repository_settings(settings, repo));
+  const std::string option =
+      fmt::format("repo{}-{}", repo, settings.text(fmt::format("repo{}-type", repo)) == "posix" ? "path" : "type");
+  TRY_ASSIGN_CTX(std::unique_ptr<ObjectStore> store, std::visit(StoreOpener{where.label, cancel, create}, where.place),
                  "open repository (" + settings.origin(option) + ")");
+  if (where.bytes_per_second_max > 0)
+    store = std::make_unique<ThrottleStore>(std::move(store), where.bytes_per_second_max, system_clock(), &cancel);
   RetryPolicy policy;
   policy.cancel = &cancel;
   return std::unique_ptr<ObjectStore>(
-      std::make_unique<RetryStore>(std::move(posix), policy, system_clock(), random_seed()));
+      std::make_unique<RetryStore>(std::move(store), policy, system_clock(), random_seed()));
 }
 
 SettingsInput settings_input(int argc, char** argv) {

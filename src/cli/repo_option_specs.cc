@@ -134,7 +134,7 @@ constexpr OptionSpec kOptions[] = {
     // -- SFTP.
     repo("repo-sftp-host", kString, "host name of the SSH server"),
     within(with_default(repo("repo-sftp-host-port", kInteger, "port of the SSH server"), "22"), 1, 65535),
-    repo("repo-sftp-host-user", kString, "user to log in as"),
+    with_note(repo("repo-sftp-host-user", kString, "user to log in as"), "the operating system user"),
     with_note(repo("repo-sftp-private-key-file", kPath, "private key to log in with",
                    "ed25519, ECDSA or RSA. Without it, the agent of SSH_AUTH_SOCK is asked."),
               "those of the SSH agent"),
@@ -188,8 +188,8 @@ constexpr OptionSpec kOptions[] = {
     repo("repo-cipher-pass-command", kString, "command that prints the passphrase",
          "Its first line of output; run by /bin/sh, for at most io-timeout. For vaults and key services."),
     repo("repo-recipient", kList, "public key (age1...) of somebody who can read the repository",
-         "Repeatable. Made by `pgark key generate` or age-keygen. This machine can then write backups and cannot read them; "
-         "who restores needs repo-identity-file."),
+         "Repeatable. Made by `pgark key generate` or age-keygen. Data is then sealed to these keys: with the passphrase next to "
+         "it, this machine writes backups and cannot read what is in them; who restores needs repo-identity-file."),
     repo("repo-identity-file", kList, "path of a file with private keys (AGE-SECRET-KEY-1...)",
          "Repeatable. For reading a repository of recipients: restore, verify, archive-get. Only the user that runs pgark may "
          "have access to it."),
