@@ -7,6 +7,7 @@
 #include <array>
 
 #include "codec/encoding.h"
+#include "core/check.h"
 #include "store/azure_sign.h"
 
 namespace pgark {
@@ -22,7 +23,7 @@ bool is_name(std::string_view text, std::string_view also, size_t bytes_min, siz
          });
 }
 
-Result<> check_settings(const AzureSettings& settings, bool has_tokens) {
+Result<> check_settings(const AzureSettings& settings) {
   const std::string& label = settings.cloud.label;
   // The rules of the service are stricter for accounts; emulators are not.
   if (!is_name(settings.account, "-", 1, 63))
@@ -35,8 +36,6 @@ Result<> check_settings(const AzureSettings& settings, bool has_tokens) {
   if (settings.key_type != AzureKeyType::kManagedIdentity && settings.key.empty())
     return Error(Errc::kInvalid, fmt::format("open {}: {}-azure-key is not set", label, label))
         .with_hint(fmt::format("set it, or {}-azure-key-type=auto to use the managed identity of this machine", label));
-  if (settings.key_type == AzureKeyType::kManagedIdentity && !has_tokens)
-    return Error(Errc::kInternal, "open an Azure container with a managed identity: no source of tokens");
   return check_cloud_prefix(settings.cloud.prefix);
 }
 
@@ -52,7 +51,8 @@ std::string encode_query(const std::vector<std::pair<std::string, std::string>>&
 
 Result<std::unique_ptr<AzureClient>> AzureClient::create(const AzureSettings& settings,
                                                          std::unique_ptr<BearerTokenSource> tokens) {
-  TRY(check_settings(settings, tokens != nullptr));
+  CHECK((tokens != nullptr) == (settings.key_type == AzureKeyType::kManagedIdentity));
+  TRY(check_settings(settings));
   const std::string& label = settings.cloud.label;
   TRY_ASSIGN(CloudEndpoint endpoint, parse_cloud_endpoint(settings.endpoint, label + "-azure-endpoint"));
   std::unique_ptr<AzureClient> client(new AzureClient);

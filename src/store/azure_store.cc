@@ -14,6 +14,7 @@
 #include "store/azure_client.h"
 #include "store/azure_crc64.h"
 #include "store/azure_list.h"
+#include "store/azure_token.h"
 #include "store/http_range.h"
 #include "store/part_upload.h"
 
@@ -290,6 +291,9 @@ class AzureBlobs final : public AzureStore {
 
 Result<std::unique_ptr<AzureStore>> AzureStore::open(AzureSettings settings,
                                                      std::unique_ptr<BearerTokenSource> tokens) {
+  if (!tokens && settings.key_type == AzureKeyType::kManagedIdentity) {
+    TRY_ASSIGN(tokens, make_azure_token_source(settings.cloud));
+  }
   TRY_ASSIGN_CTX(std::shared_ptr<AzureClient> client, AzureClient::create(settings, std::move(tokens)),
                  fmt::format("open {}", settings.cloud.label));
   return std::unique_ptr<AzureStore>(std::make_unique<AzureBlobs>(std::move(settings.cloud), std::move(client)));

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "store/bearer_token.h"
 #include "store/cloud_settings.h"
 #include "store/object_store.h"
 
@@ -23,9 +24,10 @@ struct GcsSettings {
 
 class GcsStore : public ObjectStore {
  public:
-  /// No request is made yet. Errors: kInvalid for settings that contradict each other, or a key file that cannot be
-  /// read.
-  static Result<std::unique_ptr<GcsStore>> open(GcsSettings settings);
+  /// No request is made yet. Without `tokens`, those that settings.key_type names are used.
+  /// Errors: kInvalid for settings that contradict each other, or a key file that cannot be read.
+  static Result<std::unique_ptr<GcsStore>> open(GcsSettings settings,
+                                                std::unique_ptr<BearerTokenSource> tokens = nullptr);
 };
 
 }  // namespace pgark

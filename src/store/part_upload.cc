@@ -272,6 +272,10 @@ class PartWriter final : public ObjectWriter, private PartOwner {
                                                key_.value, bytes_))
           .with_hint("raise repo-storage-upload-chunk-size");
     if (!begun_) TRY(begin());
+    if (!upload_->parallel()) {
+      wait_for_parts();
+      TRY(failed());
+    }
     {
       MutexLock lock(mu_);
       results_.emplace_back();

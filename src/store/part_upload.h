@@ -13,10 +13,14 @@
 
 namespace pgark {
 
-/// What a store does for one object. put_part() is called from several threads, the rest from one.
+/// What a store does for one object. put_part() is called from several threads (one after the other unless parallel()),
+/// the rest from one.
 class PartUpload {
  public:
   virtual ~PartUpload() = default;
+  /// Whether parts may be sent side by side. If not, each begins when the one before is there, though the caller goes on
+  /// appending meanwhile.
+  virtual bool parallel() const { return true; }
   /// The whole object in one request; of racing writers exactly one may succeed, where the store can say so.
   /// Errors: as ObjectWriter::commit().
   virtual Result<ObjectInfo> put_whole(Bytes content) = 0;
