@@ -1,0 +1,255 @@
+// The S3 store and repositories in it, on a real server: every promise of stores, refusals, large objects in parts, and
+// the life of a repository with the real binary.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "codec/encoding.h"
+#include "store/conformance.h"
+#include "store/retry_store.h"
+#include "store/s3_store.h"
+#include "store_cycle.h"
+#include "testing/object_servers.h"
+#include "testing/wait.h"
+
+namespace pgark::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+S3Settings settings_of(const S3Endpoint& endpoint, const std::string& bucket, std::string prefix = "demo/") {
+  S3Settings settings;
+  settings.cloud.prefix = std::move(prefix);
+  settings.bucket = bucket;
+  settings.endpoint = endpoint.url();
+  settings.region = endpoint.region;
+  settings.uri_style = S3UriStyle::kPath;
+  settings.key = endpoint.keys.access_key;
+  settings.key_secret = endpoint.keys.secret;
+  return settings;
+}
+
+/// As the binary stacks it.
+std::unique_ptr<ObjectStore> with_retries(std::unique_ptr<ObjectStore> inner) {
+  return std::make_unique<RetryStore>(std::move(inner), RetryPolicy{}, system_clock(), 1);
+}
+
+Buffer pattern(size_t bytes, uint64_t seed) {
+  Buffer buffer(bytes);
+  Rng rng(seed);
+  for (size_t i = 0; i < bytes; i += 8) {
+    const uint64_t word = rng.next();
+    std::memcpy(buffer.data() + i, &word, std::min<size_t>(8, bytes - i));
+  }
+  return buffer;
+}
+
+void expect_conformance(ObjectStore& store) {
+  for (const ConformanceOutcome& outcome : run_conformance(store, "conformance", 16))
+    EXPECT_TRUE(outcome.result.has_value()) << outcome.check->name << ": " << outcome.result.error().to_string();
+  EXPECT_THAT(store.list_all("").value(), IsEmpty());
+}
+
+TEST(S3Store, KeepsEveryPromiseOfStores) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings_of(endpoint, bucket)));
+  expect_conformance(*store);
+  ASSERT_OK_AND_ASSIGN(const auto left, raw.list(bucket));
+  EXPECT_THAT(left, IsEmpty());
+  ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
+  EXPECT_THAT(unfinished, IsEmpty());
+}
+
+TEST(S3Store, KeepsThemOverTlsUnderAnOddPrefix) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK(raw.put(bucket, "a b/+x&<\"ä>/of another", "theirs"));
+  S3Settings settings = settings_of(endpoint, bucket, "a b/+x&<\"ä>/");
+  settings.endpoint = endpoint.dns_name + ":" + std::to_string(endpoint.tls_port);
+  settings.uri_style = S3UriStyle::kHost;
+  settings.cloud.ca_file = endpoint.ca_file;
+  settings.cloud.storage_host = endpoint.host;
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
+  expect_conformance(*with_retries(std::move(store)));
+  ASSERT_OK_AND_ASSIGN(const auto left, raw.list(bucket));
+  EXPECT_THAT(left, ElementsAre("a b/+x&<\"ä>/of another"));
+
+  settings.cloud.ca_file = "";
+  ASSERT_OK_AND_ASSIGN(auto distrustful, S3Store::open(settings));
+  const auto refused = distrustful->stat({"key"});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), Errc::kPermission) << refused.error().to_string();
+}
+
+TEST(S3Store, WritesLargeObjectsInPartsAndDropsThoseGivenUp) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  S3Settings settings = settings_of(endpoint, bucket);
+  settings.cloud.tags = {{"who", "pgark"}, {"a b", "c&d=e"}};
+  settings.sse_customer_key = base64_encode("0123456789abcdef0123456789abcdef");
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
+  const Buffer content = pattern((37u << 20) + 11, 7);
+  ASSERT_OK_AND_ASSIGN(auto given_up, store->create({"given-up"}));
+  ASSERT_OK(given_up->append(content));
+  ASSERT_OK_AND_ASSIGN(const auto under_way, raw.unfinished_uploads(bucket));
+  EXPECT_THAT(under_way, ElementsAre("demo/given-up"));
+  given_up.reset();
+
+  ASSERT_OK_AND_ASSIGN(auto late, store->create({"a/large"}));
+  ASSERT_OK(late->append(content));
+  ASSERT_OK_AND_ASSIGN(const ObjectInfo info, store->put({"a/large"}, content));
+  EXPECT_EQ(info.bytes, content.size());
+  const auto second = std::move(*late).commit();
+  late.reset();
+  ASSERT_FALSE(second.has_value());
+  EXPECT_EQ(second.error().code(), Errc::kAlreadyExists) << second.error().to_string();
+  Buffer back(content.size());
+  ASSERT_OK(store->read_exact({"a/large"}, 0, back.bytes()));
+  EXPECT_EQ(0, std::memcmp(back.data(), content.data(), content.size()));
+  ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
+  EXPECT_THAT(unfinished, IsEmpty());
+  ASSERT_OK_AND_ASSIGN(const HttpReply tags, raw.request("GET", "/" + bucket + "/demo/a/large", {{"tagging", ""}}));
+  EXPECT_THAT(xml_values(tags.body, "Value"), ::testing::UnorderedElementsAre("pgark", "c&d=e")) << tags.status << tags.body;
+
+  // Without the key nobody reads it.
+  settings.sse_customer_key = "";
+  ASSERT_OK_AND_ASSIGN(auto keyless, S3Store::open(settings));
+  EXPECT_FALSE(keyless->read_exact({"a/large"}, 0, back.bytes()).has_value());
+}
+
+TEST(S3Store, DropsUploadsOfWritersThatDied) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  for (const char* key : {"demo/of us", "other/of somebody"}) {
+    ASSERT_OK_AND_ASSIGN(const HttpReply begun, raw.request("POST", "/" + bucket + "/" + key, {{"uploads", ""}}));
+    ASSERT_EQ(begun.status, 200) << begun.body;
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings_of(endpoint, bucket)));
+  ASSERT_OK_AND_ASSIGN(const StaleTemporaries young, store->remove_stale_temporaries(std::chrono::hours(1)));
+  EXPECT_EQ(young.removed, 0u);
+  EXPECT_EQ(young.kept, 1u);
+  ASSERT_TRUE(wait_until([&] {
+    const auto old = store->remove_stale_temporaries(std::chrono::seconds(1));
+    return old.has_value() && old->removed == 1;
+  }));
+  ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
+  EXPECT_THAT(unfinished, ElementsAre("other/of somebody"));
+}
+
+TEST(S3Store, RemovesManyAtOnce) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings_of(endpoint, bucket, "a&b <c>/")));
+  std::vector<ObjectKey> keys;
+  for (int i = 0; i < 20; ++i) {
+    keys.push_back({"k/" + std::to_string(i)});
+    ASSERT_OK(store->put(keys.back(), as_bytes("x")));
+  }
+  ASSERT_OK(store->put({"kept"}, as_bytes("x")));
+  keys.push_back({"not/there"});
+  keys.push_back({"not legal"});
+  const auto results = store->remove_many(keys);
+  ASSERT_EQ(results.size(), keys.size());
+  for (size_t i = 0; i < 21; ++i) EXPECT_TRUE(results[i].has_value()) << results[i].error().to_string();
+  ASSERT_FALSE(results[21].has_value());
+  EXPECT_EQ(results[21].error().code(), Errc::kInvalid);
+  ASSERT_OK_AND_ASSIGN(const auto left, store->list_all(""));
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].key.value, "kept");
+}
+
+TEST(S3Store, TellsAWrongKeyAWrongBucketAndAStranger) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  const auto expect = [&](const S3Settings& settings, Errc code, const std::string& text) {
+    ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
+    const auto put = store->put({"key"}, as_bytes("content"));
+    const auto stat = store->stat({"key"});
+    const auto list = store->list({});
+    const auto removed = store->remove({"key"});
+    Buffer byte(1);
+    const auto read = store->read({"key"}, 0, byte.bytes());
+    ASSERT_FALSE(put.has_value() || stat.has_value() || list.has_value() || removed.has_value() || read.has_value());
+    for (const Error& error : {put.error(), stat.error(), list.error(), removed.error(), read.error()}) {
+      EXPECT_EQ(error.code(), code) << error.to_string();
+      EXPECT_THAT(error.to_string(), AllOf(HasSubstr("repo1 at s3://"), Not(HasSubstr(settings.key_secret))));
+    }
+    EXPECT_THAT(put.error().to_string(), HasSubstr(text));
+  };
+  S3Settings wrong = settings_of(endpoint, bucket);
+  wrong.key_secret += "x";
+  expect(wrong, Errc::kPermission, "write object 'key'");
+  wrong = settings_of(endpoint, bucket);
+  wrong.key = "NOBODY";
+  expect(wrong, Errc::kPermission, "HTTP 403");
+  expect(settings_of(endpoint, bucket + "-that-is-not-there"), Errc::kInvalid, "NoSuchBucket");
+  ASSERT_OK_AND_ASSIGN(const S3Keys stranger, create_s3_user(endpoint, unique_name("stranger")));
+  wrong = settings_of(endpoint, bucket);
+  wrong.key = stranger.access_key;
+  wrong.key_secret = stranger.secret;
+  expect(wrong, Errc::kPermission, "AccessDenied");
+  wrong = settings_of(endpoint, bucket);
+  wrong.endpoint = "http://127.0.0.1:1";
+  expect(wrong, Errc::kTransient, "127.0.0.1");
+}
+
+TEST(S3Store, LockedObjectsStayUntilTheLockEnds) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket({{"x-amz-bucket-object-lock-enabled", "true"}}));
+  S3Settings settings = settings_of(endpoint, bucket);
+  settings.object_lock_mode = "governance";
+  settings.object_lock_days = 2;
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
+  ASSERT_OK(store->put({"main/pack/1"}, as_bytes("content")));
+  ASSERT_OK(store->put({"main/pack/2"}, pattern(9u << 20, 1)));
+  ASSERT_OK(store->put({"main/lease/backup"}, as_bytes("content")));
+  for (const char* key : {"main/pack/1", "main/pack/2"}) {
+    const auto refused = store->remove({key});
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code(), Errc::kPermission) << refused.error().to_string();
+    EXPECT_THAT(refused.error().to_string(), HasSubstr("locked until"));
+  }
+  ASSERT_OK_AND_ASSIGN(const bool removed, store->remove({"main/lease/backup"}));
+  EXPECT_TRUE(removed);
+  // Not merely its name: no version is left to be paid for.
+  ASSERT_OK_AND_ASSIGN(const HttpReply versions, raw.request("GET", "/" + bucket, {{"versions", ""}}));
+  EXPECT_THAT(xml_values(versions.body, "Key"), ElementsAre("demo/main/pack/1", "demo/main/pack/2"));
+  ASSERT_OK(store->put({"main/lease/backup"}, as_bytes("again")));
+  const auto many = store->remove_many(std::vector<ObjectKey>{{"main/pack/1"}, {"main/lease/backup"}});
+  EXPECT_FALSE(many[0].has_value());
+  EXPECT_TRUE(many[1].has_value());
+}
+
+TEST(S3Cycle, BackupsArchivesRestoresAndExpires) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  run_store_cycle({.repository = {{"repo1-type", "s3"},
+                                  {"repo1-path", "/cycle"},
+                                  {"repo1-s3-bucket", bucket},
+                                  {"repo1-s3-endpoint", endpoint.url()},
+                                  {"repo1-s3-region", endpoint.region},
+                                  {"repo1-s3-uri-style", "path"},
+                                  {"repo1-s3-key", endpoint.keys.access_key},
+                                  {"repo1-s3-key-secret", endpoint.keys.secret}},
+                   .list = [&] { return raw.list(bucket); }});
+  ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
+  EXPECT_THAT(unfinished, IsEmpty());
+}
+
+}  // namespace
+}  // namespace pgark::testing
