@@ -26,7 +26,9 @@ struct timespec to_timespec(int64_t us) {
 
 }  // namespace
 
-void begin_writeback(const File& file) { (void)::sync_file_range(file.fd(), 0, 0, SYNC_FILE_RANGE_WRITE); }
+void begin_writeback(const File& file, uint64_t offset, uint64_t bytes) {
+  (void)::sync_file_range(file.fd(), static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+}
 
 OwnerTable::Ids OwnerTable::find(const std::string& user, const std::string& group) {
   const MutexLock lock(mu_);

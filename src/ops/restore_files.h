@@ -23,8 +23,9 @@ inline constexpr std::string_view kUnfinishedControlPath = "global/pg_control.pg
 /// Writeback is begun when a file has this much that is not on its way to the disk, so that the disk works while the
 /// processors do and the sync at the end finds little left.
 inline constexpr uint64_t kFlushBytes = 4u << 20;
-/// Begin writing back what is dirty. Only a hint: whatever fails, the sync reports.
-void begin_writeback(const File& file);
+/// Begin writing back what is dirty, of the whole file or of `bytes` from `offset` on. Only a hint: whatever fails, the
+/// sync reports.
+void begin_writeback(const File& file, uint64_t offset = 0, uint64_t bytes = 0);
 
 /// Owners by name, looked up once each; only root may give files away. Thread-safe.
 class OwnerTable {

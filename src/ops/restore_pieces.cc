@@ -15,6 +15,12 @@ constexpr uint64_t kFetchBytes = 1u << 20;
 // Reading over a gap of other backups' extents is cheaper than another request.
 constexpr uint64_t kGapBytesMax = 64u << 10;
 
+/// Whether an extent's pieces are one, which is all of it but the padding of its last block.
+bool is_whole(const ExtentRef& extent, std::span<const Piece> pieces) {
+  return pieces.size() == 1 && pieces.front().extent_offset == 0 && pieces.front().bytes <= extent.raw_bytes &&
+         extent.raw_bytes - pieces.front().bytes < kHashBlockBytes;
+}
+
 }  // namespace
 
 void sort_pieces(const FileChunk& chunk, std::vector<Piece>& pieces) {
@@ -41,7 +47,8 @@ size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces)
 }
 
 Result<> PieceFetcher::fetch(const FileChunk& chunk, std::span<const Piece> pieces, FetchBuffers& buffers,
-                             const std::function<Result<>(const Piece&, Bytes)>& write) {
+                             const std::function<Result<>(const Piece&, Bytes)>& write,
+                             const std::function<std::byte*(const Piece&)>& place) {
   const auto extent_of = [&](const Piece& piece) -> const ExtentRef& { return chunk.extents[piece.extent]; };
   const ExtentRef& first = extent_of(pieces.front());
   uint64_t end = 0;
@@ -61,13 +68,12 @@ Result<> PieceFetcher::fetch(const FileChunk& chunk, std::span<const Piece> piec
     const ExtentRef& extent = extent_of(same.front());
     const Bytes stored =
         buffers.stored.bytes().subspan(static_cast<size_t>(extent.offset - first.offset), extent.stored_bytes);
-    buffers.raw.resize(extent.raw_bytes);
-    if (auto decoded =
-            decode_frame(repository_, key, extent.frame(), stored, buffers.decompressor, buffers.raw.bytes());
-        !decoded)
+    std::byte* const wanted = place && is_whole(extent, same) ? place(same.front()) : nullptr;
+    if (wanted == nullptr) buffers.raw.resize(extent.raw_bytes);
+    const MutableBytes raw = wanted != nullptr ? MutableBytes(wanted, extent.raw_bytes) : buffers.raw.bytes();
+    if (auto decoded = decode_frame(repository_, key, extent.frame(), stored, buffers.decompressor, raw); !decoded)
       return damaged(chunk, same, std::move(decoded).error());
-    for (const Piece& piece : same)
-      TRY(write(piece, Bytes(buffers.raw.bytes()).subspan(piece.extent_offset, piece.bytes)));
+    for (const Piece& piece : same) TRY(write(piece, Bytes(raw).subspan(piece.extent_offset, piece.bytes)));
     pieces = pieces.subspan(count);
   }
   return {};

@@ -15,6 +15,8 @@
 
 namespace pgark {
 
+inline constexpr uint32_t kPlaceApart = UINT32_MAX;
+
 /// A stretch of one extent that goes to one place of one file.
 struct Piece {
   uint32_t extent = 0;  // Index into the chunk's extents.
@@ -22,6 +24,7 @@ struct Piece {
   uint32_t extent_offset = 0;
   uint32_t bytes = 0;
   uint64_t file_offset = 0;
+  uint32_t place = kPlaceApart;  // In the memory where neighbours are gathered; kPlaceApart: it is not gathered.
 };
 
 /// Put the pieces of a chunk into the order in which its packs hold them.
@@ -43,10 +46,12 @@ class PieceFetcher {
   PieceFetcher(const Repository& repository, const std::string& stanza, const RestorePlan& plan)
       : repository_(repository), stanza_(stanza), plan_(plan) {}
 
-  /// Fetch the pieces of one read and give each, decoded, to `write`.
+  /// Fetch the pieces of one read and give each, decoded, to `write`. `place` may say where the caller wants a piece;
+  /// one that is a whole extent is decoded there, so that it need not be moved.
   /// Errors: kCorrupt naming backup, file, blocks and pack; of the store; of `write`.
   Result<> fetch(const FileChunk& chunk, std::span<const Piece> pieces, FetchBuffers& buffers,
-                 const std::function<Result<>(const Piece&, Bytes)>& write);
+                 const std::function<Result<>(const Piece&, Bytes)>& write,
+                 const std::function<std::byte*(const Piece&)>& place = nullptr);
   uint64_t fetched_bytes() const { return fetched_; }
 
  private:

@@ -101,6 +101,19 @@ TEST_F(Restore, ReadsNeighboursTogether) {
   EXPECT_LT(store_->calls(StoreCall::kRead) - reads, 30u) << "500 files must not be 500 reads";
 }
 
+TEST_F(Restore, FillsFilesThatLieScatteredOverManyPacks) {
+  Rng rng(seed_of_test());
+  SampleBackup backup(*repository_, kSampleLabel, 1u << 20);
+  backup.minimal_cluster();
+  for (const size_t ways : {2u, 7u, 60u})
+    backup.scattered_file("base/1/" + std::to_string(40000 + ways), noise(rng, (18u << 20) + 5000), ways);
+  finish(backup);
+  const uint64_t reads = store_->calls(StoreCall::kRead);
+  ASSERT_OK(restore(request()));
+  expect_files(backup);
+  EXPECT_LT(store_->calls(StoreCall::kRead) - reads, 300u) << "59 MiB that lie in 57 packs";
+}
+
 TEST_F(Restore, RestoresManyLargeFilesWithFewDescriptors) {
   Rng rng(2);
   SampleBackup backup = new_backup();

@@ -76,6 +76,20 @@ class SampleBackup {
     }
     add(std::move(entry));
   }
+  /// A file as `ways` incrementals would leave it: its blocks in turn in the extents of each, one after the other.
+  void scattered_file(const std::string& path, const std::string& content, size_t ways) {
+    FileEntry entry = entry_of(path, EntryKind::kFile, 0600);
+    entry.bytes = content.size();
+    files[path] = content;
+    for (size_t way = 0; way < ways; ++way) {
+      flush_shared();
+      for (size_t at = way * kHashBlockBytes; at < content.size(); at += ways * kHashBlockBytes)
+        add_shared(entry, at, std::string_view(content).substr(at, kHashBlockBytes));
+    }
+    std::sort(entry.runs.begin(), entry.runs.end(),
+              [](const Run& a, const Run& b) { return a.file_offset < b.file_offset; });
+    add(std::move(entry));
+  }
   /// What every cluster has, so that the backup can be planned.
   void minimal_cluster() {
     directory("global");

@@ -1,0 +1,133 @@
+// Cutting a chunk: runs in the order of files are given places one after the other, and each extent goes to the slice
+// that needs it first.
+#include "ops/restore_slices.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+namespace pgark {
+namespace {
+
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+// Shorter stretches are left to the sync at the end.
+constexpr uint64_t kStretchBytesMin = 1u << 20;
+
+using Wanted = std::function<bool(const FileEntry&)>;
+
+uint64_t round_up_block(uint64_t bytes) { return (bytes + kHashBlockBytes - 1) / kHashBlockBytes * kHashBlockBytes; }
+
+/// Whether slices of this length read at least `read_bytes` at once, on average, or cannot be made to by being longer.
+bool long_enough(const FileChunk& chunk, const Wanted& wanted, uint64_t slice_bytes, uint64_t read_bytes) {
+  std::vector<bool> seen(chunk.extents.size(), false);
+  std::vector<uint32_t> last_slice;  // That read something of a pack, by pack.
+  uint32_t slice = 0;
+  uint64_t used = 0;
+  uint64_t reads = 0;
+  uint64_t stored = 0;
+  for (const FileEntry& file : chunk.files) {
+    if (!wanted(file)) continue;
+    for (const Run& run : file.runs) {
+      const uint64_t room = round_up_block(run.bytes);
+      if (used + room > slice_bytes) {
+        ++slice;
+        used = 0;
+      }
+      used += room;
+      if (seen[run.extent]) continue;
+      seen[run.extent] = true;
+      const ExtentRef& extent = chunk.extents[run.extent];
+      stored += extent.stored_bytes;
+      if (extent.pack >= last_slice.size()) last_slice.resize(extent.pack + 1, kNone);
+      if (last_slice[extent.pack] == slice) continue;
+      last_slice[extent.pack] = slice;
+      ++reads;
+    }
+  }
+  return slice == 0 || stored >= reads * read_bytes;
+}
+
+/// Gives runs their slices, in the order of files.
+class Cutter {
+ public:
+  Cutter(const FileChunk& chunk, uint64_t slice_bytes, Slices& cut)
+      : chunk_(chunk), slice_bytes_(slice_bytes), cut_(cut), home_(chunk.extents.size(), kNone) {}
+
+  void add(uint32_t file, const Run& run) {
+    const uint64_t room = round_up_block(run.bytes);
+    if (cut_.slices.empty() || used_ + room > slice_bytes_) begin_slice();
+    const auto slice = static_cast<uint32_t>(cut_.slices.size() - 1);
+    uint32_t& home = home_[run.extent];
+    if (home == kNone) home = slice;
+    const bool gathered = home == slice && slice_bytes_ <= kGatherBytesMax;
+    cut_.pieces.push_back({run.extent, file, run.extent_offset, static_cast<uint32_t>(run.bytes), run.file_offset,
+                           gathered ? static_cast<uint32_t>(used_) : kPlaceApart});
+    used_ += room;
+    if (gathered) cut_.slices.back().bytes = static_cast<size_t>(used_);
+    add_to_stretch(file, run);
+  }
+
+  void finish() {
+    end_stretch();
+    const auto place = [&](const Piece& piece) {
+      const ExtentRef& extent = chunk_.extents[piece.extent];
+      return std::tuple(home_[piece.extent], extent.pack, extent.offset);
+    };
+    const auto before = [&](const Piece& a, const Piece& b) { return place(a) < place(b); };
+    auto& pieces = cut_.pieces;
+    if (!std::is_sorted(pieces.begin(), pieces.end(), before)) std::stable_sort(pieces.begin(), pieces.end(), before);
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      Slice& slice = cut_.slices[home_[pieces[i].extent]];
+      if (slice.piece_count++ == 0) slice.first_piece = i;
+    }
+  }
+
+ private:
+  void begin_slice() {
+    end_stretch();
+    used_ = 0;
+    cut_.slices.push_back({});
+    cut_.slices.back().first_stretch = cut_.stretches.size();
+  }
+
+  void add_to_stretch(uint32_t file, const Run& run) {
+    if (stretch_.bytes == 0 || stretch_.file != file) {
+      end_stretch();
+      stretch_ = {file, run.file_offset, 0, 0};
+    }
+    stretch_.end = run.file_offset + run.bytes;
+    stretch_.bytes += run.bytes;
+  }
+
+  void end_stretch() {
+    if (stretch_.bytes >= kStretchBytesMin) {
+      cut_.stretches.push_back(stretch_);
+      ++cut_.slices.back().stretch_count;
+    }
+    stretch_ = {};
+  }
+
+  const FileChunk& chunk_;
+  const uint64_t slice_bytes_;
+  Slices& cut_;
+  std::vector<uint32_t> home_;  // Slice of each extent.
+  uint64_t used_ = 0;           // Of the last slice.
+  SliceStretch stretch_;
+};
+
+}  // namespace
+
+Slices cut_slices(const FileChunk& chunk, uint64_t read_bytes, const Wanted& wanted) {
+  Slices cut;
+  uint64_t slice_bytes = kSliceBytes;
+  while (!long_enough(chunk, wanted, slice_bytes, read_bytes)) slice_bytes *= 2;
+  Cutter cutter(chunk, slice_bytes, cut);
+  for (uint32_t i = 0; i < chunk.files.size(); ++i) {
+    if (!wanted(chunk.files[i])) continue;
+    for (const Run& run : chunk.files[i].runs) cutter.add(i, run);
+  }
+  cutter.finish();
+  return cut;
+}
+
+}  // namespace pgark
