@@ -60,6 +60,15 @@ class PackChecker {
       if (sample_.takes(key_.value, frame.offset)) chosen_.push_back(frame);
     }
     check_.extents = std::move(extents);
+    for (const FrameRef& frame : container->frames()) {
+      if (frame.type != FrameType::kKey) continue;
+      if (auto key = container->read(frame); !key) {
+        // Without it no extent of a sealed pack can be read; a plain one has it for its copies' sake.
+        if (repository_.seal_kind() != SealKind::kChecksum) return unreadable(std::move(key).error());
+        if (!is_object_damage(key.error())) return std::move(key).error();
+        note(check_.cause, key.error().message());
+      }
+    }
     if (!chosen_.empty()) TRY(read_listing(*container));
     TRY(read_extents());
     if (check_.damage.missing) check_.extents.reset();

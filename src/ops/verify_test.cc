@@ -329,7 +329,7 @@ TEST_F(Verify, NamesExactlyTheFilesAndBlocksThatAreHit) {
 }
 
 TEST_F(Verify, OnlyTheBackupThatUsesAnExtentIsHit) {
-  scene_.flip(pack_key("main", kIncr, 1).value, 100);
+  scene_.flip(pack_key("main", kIncr, 1).value, 160);  // Behind header and key frame.
   const VerifyReport report = scene_.verify();
   ASSERT_THAT(report.damages, SizeIs(1));
   EXPECT_THAT(report.damages[0].backups, ElementsAre(kIncr));

@@ -23,6 +23,7 @@ struct RepositoryKeys {
   Secret metadata_key;                   // 32 bytes: manifests, lists, documents, indexes.
   X25519Public data_public{};            // To seal data for whoever has...
   std::optional<Secret> data_private{};  // ...this. None on a host that writes backups it cannot read.
+  std::string repo = "repo1";            // Beginning of option names in messages.
 };
 
 /// The keys of one object. Each object has its own, so that a nonce need be unique within one object only.
