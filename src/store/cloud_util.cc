@@ -10,6 +10,8 @@
 namespace pgark {
 namespace {
 
+constexpr size_t kPrefixBytesMax = 512;
+
 bool is_host_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
 }
@@ -107,6 +109,7 @@ Result<> check_cloud_prefix(const std::string& prefix) {
     return Error(Errc::kInvalid, fmt::format("repository path '/{}': {}", prefix, rule));
   };
   if (!prefix.ends_with('/')) return invalid("it does not end at a slash");
+  if (prefix.size() > kPrefixBytesMax) return invalid("it is longer than 512 bytes");
   for (std::string_view rest = prefix; !rest.empty();) {
     const size_t slash = rest.find('/');
     const std::string_view component = rest.substr(0, slash);

@@ -29,7 +29,8 @@ struct CloudEndpoint {
 /// Errors: kInvalid, naming `option`.
 Result<CloudEndpoint> parse_cloud_endpoint(std::string_view text, std::string_view option);
 
-/// Errors: kInvalid unless it is "" or "a/b/", with no component empty, "." or "..", and without control characters.
+/// Errors: kInvalid unless it is "" or "a/b/" of at most 512 bytes, with no component empty, "." or "..", and without
+/// control characters.
 Result<> check_cloud_prefix(const std::string& prefix);
 
 /// Options of the client that talks to the store.

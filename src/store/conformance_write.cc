@@ -165,7 +165,7 @@ Result<> writers_and_removers_do_not_disturb_each_other(ObjectStore& store, cons
 }
 
 Result<> odd_keys_are_kept_apart(ObjectStore& store, const std::string& prefix, unsigned) {
-  const std::string longest(1024 - prefix.size() - 1, 'x');
+  const std::string longest(512 - prefix.size() - 1, 'x');
   std::string deep = longest;
   for (size_t at = 100; at < deep.size() - 1; at += 101) deep[at] = '/';
   std::vector<std::string> names{"-",
@@ -199,32 +199,31 @@ Result<> odd_keys_are_kept_apart(ObjectStore& store, const std::string& prefix, 
 Result<> invalid_keys_are_refused(ObjectStore& store, const std::string& prefix, unsigned) {
   using namespace std::string_literals;
   const std::string p = prefix + "/";
-  const std::vector<std::string> bad{"",
-                                     "/" + p + "a",
-                                     p,
-                                     p + "/a",
-                                     p + "a//b",
-                                     p + ".",
-                                     p + "..",
-                                     p + "../../x",
-                                     p + "a/../b",
-                                     p + "./a",
-                                     p + "a b",
-                                     p + "a\\b",
-                                     p + "a\0b"s,
-                                     p + "\xc3\xa4",
-                                     p + "a:b",
-                                     p + "a*",
-                                     p + "a+b",
-                                     p + "%41",
-                                     p + "a\nb",
-                                     p + ".tmp-1-2",
-                                     p + ".tmp-d/a",
-                                     p + "~",
-                                     p + std::string(256, 'n'),
-                                     p + std::string(250, 'n') + "/" + std::string(250, 'n') + "/" +
-                                         std::string(250, 'n') + "/" + std::string(250, 'n') + "/" +
-                                         std::string(25, 'n')};
+  const std::vector<std::string> bad{
+      "",
+      "/" + p + "a",
+      p,
+      p + "/a",
+      p + "a//b",
+      p + ".",
+      p + "..",
+      p + "../../x",
+      p + "a/../b",
+      p + "./a",
+      p + "a b",
+      p + "a\\b",
+      p + "a\0b"s,
+      p + "\xc3\xa4",
+      p + "a:b",
+      p + "a*",
+      p + "a+b",
+      p + "%41",
+      p + "a\nb",
+      p + ".tmp-1-2",
+      p + ".tmp-d/a",
+      p + "~",
+      p + std::string(256, 'n'),
+      p + std::string(250, 'n') + "/" + std::string(250, 'n') + "/" + std::string(13, 'n')};
   for (const std::string& value : bad) {
     const ObjectKey key{value};
     const auto created = store.create(key);

@@ -10,7 +10,7 @@
 namespace pgark {
 namespace {
 
-constexpr size_t kKeyBytesMax = 1024;
+constexpr size_t kKeyBytesMax = 512;
 constexpr size_t kComponentBytesMax = 255;  // NAME_MAX of every file system a repository lives on.
 constexpr std::string_view kTemporaryPrefix = ".tmp-";
 
@@ -31,7 +31,7 @@ std::string_view broken_rule(std::string_view component) {
 
 std::string_view broken_rule_of_key(std::string_view key) {
   if (key.empty()) return "it is empty";
-  if (key.size() > kKeyBytesMax) return "it is longer than 1024 bytes";
+  if (key.size() > kKeyBytesMax) return "it is longer than 512 bytes";
   for (;;) {
     const size_t slash = key.find('/');
     if (const auto rule = broken_rule(key.substr(0, slash)); !rule.empty()) return rule;

@@ -17,7 +17,8 @@
 namespace pgark {
 
 /// Name of an object: components of [A-Za-z0-9._-] joined by single slashes, none of them "." or "..", none beginning
-/// with ".tmp-", each at most 255 bytes, at most 1024 bytes in all.
+/// with ".tmp-", each at most 255 bytes, at most 512 bytes in all: with a prefix of a bucket as long, the 1024 bytes
+/// that S3, Azure and GCS take.
 struct ObjectKey {
   std::string value;
   auto operator<=>(const ObjectKey&) const = default;
@@ -103,8 +104,8 @@ class ObjectStore {
   virtual Result<ListPage> list(const ListRequest& request) = 0;
   /// Delete; false if it was absent already.
   virtual Result<bool> remove(const ObjectKey& key) = 0;
-  /// Delete several, in no particular order, where the store can with fewer requests: for each key, in their order, what
-  /// remove() would say, but that true may stand for false.
+  /// Delete several, in no particular order, where the store can with fewer requests: for each key, in their order,
+  /// what remove() would say, but that true may stand for false.
   virtual std::vector<Result<bool>> remove_many(std::span<const ObjectKey> keys);
 
   /// Remove what writers that died left behind and no reader ever sees (temporary files, uploads without an end), where

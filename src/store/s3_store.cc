@@ -215,7 +215,8 @@ std::vector<Result<bool>> BucketStore::remove_many(std::span<const ObjectKey> ke
 Result<StaleTemporaries> BucketStore::remove_stale_temporaries(std::chrono::seconds age_min) {
   StaleTemporaries result;
   S3Request list{.what = "list unfinished uploads in " + describe()};
-  list.query = {{"uploads", ""}, {"encoding-type", "url"}, {"prefix", prefix()}};
+  // No encoding is asked for: Ceph does it, and does not say so.
+  list.query = {{"uploads", ""}, {"prefix", prefix()}};
   for (;;) {
     TRY_ASSIGN(const HttpResponse response, client_->send(list));
     TRY_ASSIGN_CTX(const S3Uploads found, parse_s3_uploads(response.body), list.what);
@@ -236,7 +237,7 @@ Result<StaleTemporaries> BucketStore::remove_stale_temporaries(std::chrono::seco
       ++result.removed;
     }
     if (!found.truncated || (found.next_key.empty() && found.next_id.empty())) return result;
-    list.query.resize(3);
+    list.query.resize(2);
     list.query.emplace_back("key-marker", found.next_key);
     list.query.emplace_back("upload-id-marker", found.next_id);
   }

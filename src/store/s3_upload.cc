@@ -52,7 +52,9 @@ class S3Upload final : public PartUpload {
       note_unconditional();
       return put_whole(content);
     }
-    if (!conditional) TRY(expect_own());
+    if (!conditional) {
+      TRY(expect_own());
+    }
     return info_of(content.size());
   }
 
@@ -95,7 +97,7 @@ class S3Upload final : public PartUpload {
     if (!response.has_value()) return completion_error(std::move(response).error(), conditional, parts, bytes);
     if (!s3_completed(*response, failure))
       return completion_error(cloud_error(failure, CloudCall::kCreate, request.what), conditional, parts, bytes);
-    if (look) TRY(expect_own());
+    if (!client_.is_aws()) TRY(finish());
     return info_of(bytes);
   }
 
@@ -139,11 +141,15 @@ class S3Upload final : public PartUpload {
       tags += fmt::format("{}{}={}", tags.empty() ? "" : "&", url_encode(name), url_encode(value));
     if (!tags.empty()) headers.push_back({"x-amz-tagging", tags});
     if (locked_) {
-      headers.push_back(
-          {"x-amz-object-lock-mode", settings.object_lock_mode == "compliance" ? "COMPLIANCE" : "GOVERNANCE"});
-      headers.push_back({"x-amz-object-lock-retain-until-date",
-                         format_utc(client_.now() + std::chrono::hours(24) * settings.object_lock_days)});
+      headers.push_back({"x-amz-object-lock-mode", lock_mode()});
+      headers.push_back({"x-amz-object-lock-retain-until-date", lock_end()});
     }
+  }
+  std::string lock_mode() const {
+    return client_.settings().object_lock_mode == "compliance" ? "COMPLIANCE" : "GOVERNANCE";
+  }
+  std::string lock_end() const {
+    return format_utc(client_.now() + std::chrono::hours(24) * client_.settings().object_lock_days);
   }
 
   /// The signature covers the SHA-256 of the content, which the server checks. With object lock it wants an MD5, too.
@@ -161,15 +167,34 @@ class S3Upload final : public PartUpload {
     return {};
   }
   /// After writing without a condition: another writer may have come after us.
-  Result<> expect_own() {
-    auto found = find_own();
-    if (!found.has_value()) {
-      // It is written, but whether it stayed is not known.
-      const Errc code = found.error().code() == Errc::kAlreadyExists ? Errc::kAlreadyExists : Errc::kOutcomeUnknown;
-      return std::move(found).error().with_code(code);
-    }
-    if (!found->has_value())
+  Result<S3Head> expect_own() {
+    auto head = s3_head(client_, key_, "look for");
+    // It is written, but whether it stayed is not known.
+    if (!head.has_value()) return std::move(head).error().with_code(Errc::kOutcomeUnknown);
+    if (!head->has_value())
       return Error(Errc::kOutcomeUnknown, s3_what(client_, "write", key_) + ": it was written and is not there");
+    if ((*head)->writer_mark != mark_) return taken();
+    return std::move(**head);
+  }
+
+  /// Look what became of an object that was made of parts, and add what some servers (Ceph before 17) leave out of it.
+  Result<> finish() {
+    const auto& tags = client_.settings().cloud.tags;
+    if (conditions_.conditional_complete && !locked_ && tags.empty()) return {};
+    TRY_ASSIGN(const S3Head head, expect_own());
+    if (locked_ && head.locked_until.empty())
+      TRY(put_property("retention", "lock", s3_retention_document(lock_mode(), lock_end())));
+    if (!tags.empty() && !head.has_tags) TRY(put_property("tagging", "tag", s3_tagging_document(tags)));
+    return {};
+  }
+  Result<> put_property(std::string property, std::string_view verb, const std::string& document) {
+    S3Request request = make(verb, CloudCall::kRepeat, "PUT");
+    request.query = {{std::move(property), ""}};
+    request.headers = {{"Content-Type", "application/xml"}};
+    request.body = as_bytes(document);
+    TRY_ASSIGN_CTX(const Md5Digest digest, md5(request.body), request.what);
+    request.headers.push_back({"Content-MD5", base64_encode(digest)});
+    TRY(client_.send(request));
     return {};
   }
 
@@ -236,6 +261,8 @@ Result<std::optional<S3Head>> s3_head(S3Client& client, const ObjectKey& key, st
   head.writer_mark = response.header(fmt::format("x-amz-meta-{}", kWriterMarkName));
   head.version_id = response.header("x-amz-version-id");
   head.locked_until = response.header("x-amz-object-lock-retain-until-date");
+  const std::string_view tags = response.header("x-amz-tagging-count");
+  head.has_tags = !tags.empty() && tags != "0";
   return std::optional<S3Head>(std::move(head));
 }
 

@@ -24,6 +24,7 @@ struct S3Head {
   std::string writer_mark;
   std::string version_id;    // Empty if the bucket is not versioned.
   std::string locked_until;  // As the store writes it; empty if it is not locked, or may not be known.
+  bool has_tags = false;
 };
 /// No value if the object is absent, which a missing bucket is not.
 Result<std::optional<S3Head>> s3_head(S3Client& client, const ObjectKey& key, std::string_view verb);

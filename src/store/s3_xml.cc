@@ -10,6 +10,8 @@
 namespace pgark {
 namespace {
 
+constexpr std::string_view kNamespace = "http://s3.amazonaws.com/doc/2006-03-01/";
+
 Result<pugi::xml_node> load(pugi::xml_document& document, Bytes body, const char* root) {
   // Keys may begin or end with a space.
   const auto parsed =
@@ -125,7 +127,7 @@ Result<std::string> parse_s3_upload_id(Bytes body) {
 }
 
 std::string s3_complete_document(const std::vector<std::string>& etags) {
-  std::string text = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+  std::string text = fmt::format("<CompleteMultipartUpload xmlns=\"{}\">", kNamespace);
   for (size_t i = 0; i < etags.size(); ++i)
     text += fmt::format("<Part><PartNumber>{}</PartNumber><ETag>{}</ETag></Part>", i + 1, escaped(etags[i]));
   return text + "</CompleteMultipartUpload>";
@@ -145,8 +147,20 @@ bool s3_completed(const HttpResponse& response, CloudFailure& failure) {
   return false;
 }
 
+std::string s3_retention_document(std::string_view mode, std::string_view until) {
+  return fmt::format("<Retention xmlns=\"{}\"><Mode>{}</Mode><RetainUntilDate>{}</RetainUntilDate></Retention>",
+                     kNamespace, mode, until);
+}
+
+std::string s3_tagging_document(const std::vector<std::pair<std::string, std::string>>& tags) {
+  std::string text = fmt::format("<Tagging xmlns=\"{}\"><TagSet>", kNamespace);
+  for (const auto& [name, value] : tags)
+    text += fmt::format("<Tag><Key>{}</Key><Value>{}</Value></Tag>", escaped(name), escaped(value));
+  return text + "</TagSet></Tagging>";
+}
+
 std::string s3_delete_document(const std::vector<std::string>& keys) {
-  std::string text = "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
+  std::string text = fmt::format("<Delete xmlns=\"{}\"><Quiet>true</Quiet>", kNamespace);
   for (const std::string& key : keys) text += fmt::format("<Object><Key>{}</Key></Object>", escaped(key));
   return text + "</Delete>";
 }

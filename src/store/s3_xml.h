@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/bytes.h"
@@ -46,6 +47,9 @@ std::string s3_complete_document(const std::vector<std::string>& etags);
 /// The answer to it comes with status 200 before the store is done: what its body says went wrong, if something did.
 /// A body that says neither is a failure with status 500, whose outcome is unknown.
 bool s3_completed(const HttpResponse& response, CloudFailure& failure);
+
+std::string s3_retention_document(std::string_view mode, std::string_view until);
+std::string s3_tagging_document(const std::vector<std::pair<std::string, std::string>>& tags);
 
 std::string s3_delete_document(const std::vector<std::string>& keys);
 struct S3NotDeleted {
