@@ -87,7 +87,7 @@ struct BackupCopier::State {
       workers.push_back(std::make_unique<CopyWorker>(options, packs, position, clock, progress));
   }
 
-  bool is_known(uint32_t entry) const { return options.prior && options.prior->survey.known[entry]; }
+  bool is_known(uint32_t entry) const { return options.prior && options.prior->survey.knows(entry); }
 
   /// Cut the plan into parts, and those of files the prior does not have into work items, the largest first.
   void plan_work() {
@@ -152,7 +152,7 @@ struct BackupCopier::State {
         if (!entry || entry == control) continue;
         const uint64_t bytes = plan.entries()[*entry].bytes;
         work->files.push_back(
-            {&file, &work->chunk.extents, prior.survey.work_on(prior.backup, file, work->chunk.extents, bytes)});
+            {&file, &work->chunk.extents, prior.survey.work_on(*entry, file, work->chunk.extents, bytes)});
         const PriorFile& planned = work->files.back();
         for (uint32_t part = first_part(*entry); part < parts.size() && parts[part].entry == *entry; ++part) {
           item.tasks.push_back({part, &planned});

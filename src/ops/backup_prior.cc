@@ -214,9 +214,11 @@ Result<> for_each_chunk(const ManifestReader& manifest, const std::function<Resu
   return {};
 }
 
-FileWork PriorSurvey::work_on(const PriorBackup& prior, const FileEntry& file, const std::vector<ExtentRef>& extents,
+FileWork PriorSurvey::work_on(uint32_t entry, const FileEntry& file, const std::vector<ExtentRef>& extents,
                               uint64_t bytes_now) const {
-  FileWork work = plan_file(prior, file, bytes_now);
+  CHECK(knows(entry));
+  FileWork work{*modes[entry], {}};
+  if (const auto found = ranges.find(entry); found != ranges.end()) work.ranges = found->second;
   if (sparse.empty() || (work.mode != CopyMode::kReference && work.mode != CopyMode::kBlocks)) return work;
   const size_t before = work.ranges.size();
   for (const Run& run : file.runs) {
@@ -233,7 +235,7 @@ FileWork PriorSurvey::work_on(const PriorBackup& prior, const FileEntry& file, c
 Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& plan, const PlanIndex& index,
                                  size_t sample_max, Rng& rng, const CancelToken& cancel) {
   PriorSurvey survey;
-  survey.known.assign(plan.entries().size(), false);
+  survey.modes.assign(plan.entries().size(), std::nullopt);
   Usage usage;
   Sampler sampler(sample_max, rng);
   auto surveyed = for_each_chunk(prior.manifest, [&](const FileChunk& chunk) -> Result<> {
@@ -243,9 +245,9 @@ Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& pla
       if (file.kind != EntryKind::kFile) continue;
       const auto entry = index.find(file.path);
       if (!entry.has_value()) continue;
-      survey.known[*entry] = true;
       const uint64_t bytes = plan.entries()[*entry].bytes;
-      const FileWork work = plan_file(prior, file, bytes);
+      FileWork work = plan_file(prior, file, bytes);
+      survey.modes[*entry] = work.mode;
       const bool reads_all = work.mode == CopyMode::kCompare || work.mode == CopyMode::kNewer;
       if (reads_all) survey.read_bytes += bytes;
       for (const BlockRange& range : work.ranges)
@@ -259,6 +261,9 @@ Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& pla
           return SampledBlock{*entry, static_cast<uint32_t>(run.file_offset / kBlock + at)};
         });
       });
+      if (work.ranges.empty()) continue;
+      work.ranges.shrink_to_fit();
+      survey.ranges.emplace(*entry, std::move(work.ranges));
     }
     usage.end(chunk);
     return {};

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -90,18 +91,20 @@ struct SampledBlock {
 
 /// What a first pass over the older backup's manifest found out.
 struct PriorSurvey {
-  std::vector<bool> known;              // For each entry of the plan: the older backup has such a file.
+  std::vector<std::optional<CopyMode>> modes;  // For each entry of the plan; none: the older backup has no such file.
+  std::unordered_map<uint32_t, std::vector<BlockRange>> ranges;  // Of FileWork, by entry, where there are any.
   std::unordered_set<uint64_t> sparse;  // place_of() of extents of which less than half would still be used.
   std::vector<SampledBlock> samples;    // Sorted.
   uint64_t read_bytes = 0;              // Of known files, as far as can be told beforehand.
 
   static uint64_t place_of(const ExtentRef& extent) { return static_cast<uint64_t>(extent.pack) << 40 | extent.offset; }
-  /// What plan_file() says, and the blocks of sparse extents on top.
-  FileWork work_on(const PriorBackup& prior, const FileEntry& file, const std::vector<ExtentRef>& extents,
+  bool knows(uint32_t entry) const { return modes[entry].has_value(); }
+  /// What plan_file() said about a file it knows, and the blocks of sparse extents on top.
+  FileWork work_on(uint32_t entry, const FileEntry& file, const std::vector<ExtentRef>& extents,
                    uint64_t bytes_now) const;
 };
 
-/// Survey. Memory follows the number of extents that are shared or partly used, not that of all.
+/// Survey. Memory follows the numbers of changed ranges and of extents that are shared or partly used, not that of all.
 /// Shape:  `sample_max` blocks are drawn evenly from those that will not be read.
 Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& plan, const PlanIndex& index,
                                  size_t sample_max, Rng& rng, const CancelToken& cancel);
