@@ -36,7 +36,7 @@ struct StoreOpener {
   }
   Opened operator()(S3Settings& settings) const { return S3Store::open(with_cancel(settings)); }
   Opened operator()(AzureSettings& settings) const { return AzureStore::open(with_cancel(settings)); }
-  Opened operator()(GcsSettings&) const { return Error(Errc::kUnsupported, "gcs is not provided in this version"); }
+  Opened operator()(GcsSettings& settings) const { return GcsStore::open(with_cancel(settings)); }
   Opened operator()(SftpOptions& options) const {
     options.create = create;
     return SftpStore::open(std::move(options));
