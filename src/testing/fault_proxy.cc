@@ -54,7 +54,8 @@ Result<> FaultProxy::listen(int port) {
   if (port_ == 0) {
     TRY_ASSIGN(port_, local_port(listener_));
   }
-  acceptor_ = std::thread([this, &listener = listener_] { accept_all(listener); });
+  const File* listener = &listener_;  // Closed only after this thread has ended.
+  acceptor_ = std::thread([this, listener] { accept_all(*listener); });
   return {};
 }
 
