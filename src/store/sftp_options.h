@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cancel.h"
 #include "core/result.h"
 #include "store/sftp_transport.h"
 
@@ -41,6 +42,7 @@ struct SftpOptions {
 
   std::chrono::milliseconds connect_timeout{30'000};  // Of a whole connect: TCP, keys, login, the SFTP greeting.
   std::chrono::milliseconds io_timeout{60'000};       // Without a byte in either direction while one is due.
+  const CancelToken* cancel = nullptr;                // Once cancelled, a silent server is given up after 5 s.
   unsigned connections_max = 4;                       // At once; 1 to 16.
 
   uint32_t file_mode = 0640;  // Less what the server's umask takes away.

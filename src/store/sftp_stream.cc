@@ -34,6 +34,7 @@ constexpr const char* kCiphers =
 constexpr size_t kReadBytes = 64u << 10;
 // libssh may do by itself, without a byte from the server, what we wait for (after a change of keys): look again.
 constexpr milliseconds kLookAgain{100};
+constexpr milliseconds kPatienceOfCancelled{5000};
 
 struct KeyFree {
   void operator()(ssh_key key) const { ssh().ssh_key_free(key); }
@@ -87,10 +88,15 @@ int no_passphrase(const char*, char*, size_t, int, int, void*) { return -1; }
 SftpStream::SftpStream(const SftpOptions& options) : options_(options) {}
 
 SftpStream::~SftpStream() {
-  if (channel_ != nullptr) ssh().ssh_channel_free(channel_);
   if (session_ == nullptr) return;
+  if (channel_ != nullptr) ssh().ssh_channel_free(channel_);
   if (ssh().ssh_is_connected(session_) != 0) ssh().ssh_disconnect(session_);
   ssh().ssh_free(session_);
+  // libssh leaves a socket that was given to it open, except when it found it broken: then the number may be
+  // somebody else's by now.
+  struct stat status {};
+  if (socket_ >= 0 && ::fstat(socket_, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_ino == socket_inode_)
+    ::close(socket_);
 }
 
 Result<std::unique_ptr<SftpTransport>> SftpStream::open(const SftpOptions& options) {
@@ -180,8 +186,12 @@ Result<> SftpStream::open_socket(Steady::time_point deadline) {
     failure = connect_socket(fd, *address, Steady::now() + share);
     if (failure == 0) {
       set_socket_options(fd, options_.io_timeout);
-      // From here on it is closed with the session.
-      if (ssh().ssh_options_set(session_, SSH_OPTIONS_FD, &fd) == SSH_OK) return {};
+      struct stat status {};
+      if (::fstat(fd, &status) == 0 && ssh().ssh_options_set(session_, SSH_OPTIONS_FD, &fd) == SSH_OK) {
+        socket_ = fd;
+        socket_inode_ = status.st_ino;
+        return {};
+      }
       failure = ENOMEM;
     }
     ::close(fd);
@@ -235,11 +245,11 @@ Result<> SftpStream::log_in_with_file() {
   if (!options_.public_key_file.empty()) {
     const std::string& public_file = options_.public_key_file;
     ssh_key given_raw = nullptr;
-    const bool is_certificate =
-        ssh().ssh_pki_import_cert_file(public_file.c_str(), &given_raw) == SSH_OK && given_raw != nullptr;
-    if (!is_certificate && ssh().ssh_pki_import_pubkey_file(public_file.c_str(), &given_raw) != SSH_OK)
+    if (ssh().ssh_pki_import_pubkey_file(public_file.c_str(), &given_raw) != SSH_OK)
       return Error(Errc::kInvalid, fmt::format("read public key {}: it is missing or no public key", public_file));
     const Key given(given_raw);
+    const char* type = ssh().ssh_key_type_to_char(ssh().ssh_key_type(given.get()));
+    const bool is_certificate = type != nullptr && std::string_view(type).ends_with("-cert-v01@openssh.com");
     if (is_certificate) {
       if (ssh().ssh_pki_copy_cert_to_privkey(given.get(), key.get()) != SSH_OK)
         return Error(Errc::kInvalid, fmt::format("use certificate {}: it cannot be joined with {}", public_file, file));
@@ -308,7 +318,12 @@ Result<> SftpStream::poll_socket(Steady::time_point deadline) {
   if ((ssh().ssh_get_poll_flags(session_) & SSH_WRITE_PENDING) != 0) watched.events |= POLLOUT;
   const int ready = ::poll(&watched, 1, milliseconds_left(std::min(deadline, Steady::now() + kLookAgain)));
   if (ready < 0 && errno != EINTR) return errno_error(errno, "wait for the server").with_code(Errc::kTransient);
-  if (ready != 0 || Steady::now() < deadline) return {};
+  const auto now = Steady::now();
+  // Not at once: a server that answers lets us tidy up.
+  if (ready == 0 && options_.cancel != nullptr && options_.cancel->cancelled() &&
+      now >= deadline - options_.io_timeout + kPatienceOfCancelled)
+    return Error(Errc::kCancelled, "stopped on request, and the server does not answer");
+  if (ready != 0 || now < deadline) return {};
   return Error(Errc::kTransient,
                fmt::format("talk to {}: it did not answer for {} s", known_hosts_name(options_.host, options_.port),
                            static_cast<double>(options_.io_timeout.count()) / 1000));

@@ -54,6 +54,8 @@ class SftpStream final : public SftpTransport {
   std::string reason() const;
 
   const SftpOptions options_;
+  int socket_ = -1;
+  uint64_t socket_inode_ = 0;
   ssh_session_struct* session_ = nullptr;
   ssh_channel_struct* channel_ = nullptr;
   Buffer input_;
