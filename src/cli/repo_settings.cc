@@ -214,6 +214,7 @@ Result<S3Settings> gcs_hmac_settings(const RepoOptions& options) {
   s3.endpoint = options.text("gcs-endpoint");
   TRY(check_endpoint(options, "gcs-endpoint"));
   s3.region = "auto";
+  s3.conditional_create = false;  // Google heeds If-None-Match of requests that read, and of no others.
   s3.uri_style = S3UriStyle::kPath;
   TRY_ASSIGN(const std::string key, options.required("gcs-key", "gcs-key-type"));
   const size_t colon = key.find(':');

@@ -203,6 +203,7 @@ TEST_F(RepoSettingsTest, HmacKeysOfGoogleMakeAnS3Store) {
   EXPECT_EQ(s3.key_secret, "sec:ret");
   EXPECT_EQ(s3.uri_style, S3UriStyle::kPath);
   EXPECT_EQ(s3.region, "auto");
+  EXPECT_FALSE(s3.conditional_create) << "which Google would not heed";
   EXPECT_THAT(refusal(std::string(kGcs) + "repo1-gcs-key-type=hmac\nrepo1-gcs-key=hunter2\n"),
               AllOf(HasSubstr("ACCESS-ID:SECRET"), Not(HasSubstr("hunter2"))));
   EXPECT_THAT(refusal(std::string(kGcs) + "repo1-gcs-key-type=hmac\nrepo1-gcs-key=a:b\nrepo1-gcs-user-project=p\n"),

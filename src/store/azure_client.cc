@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "codec/encoding.h"
 #include "core/check.h"
@@ -47,6 +48,24 @@ std::string encode_query(const std::vector<std::pair<std::string, std::string>>&
   return text;
 }
 
+/// When a shared access signature ends, as far as it says so itself: "...&se=2026-11-22T10%3A15%3A00Z&...".
+std::optional<Timestamp> sas_end(std::string_view token) {
+  constexpr std::string_view kName = "se=";
+  while (!token.empty()) {
+    const std::string_view field = token.substr(0, token.find('&'));
+    token.remove_prefix(std::min(token.size(), field.size() + 1));
+    if (!field.starts_with(kName)) continue;
+    std::string time;
+    for (size_t at = kName.size(); at < field.size(); ++at) {
+      const bool colon = field.substr(at, 3) == "%3A" || field.substr(at, 3) == "%3a";
+      time += colon ? ':' : field[at];
+      if (colon) at += 2;
+    }
+    return parse_utc_time(time);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<AzureClient>> AzureClient::create(const AzureSettings& settings,
@@ -82,6 +101,7 @@ Result<std::unique_ptr<AzureClient>> AzureClient::create(const AzureSettings& se
   } else if (settings.key_type == AzureKeyType::kSas) {
     const std::string_view token = settings.key;
     client->sas_ = Secret::copy_of(as_bytes(token.substr(token.starts_with('?') ? 1 : 0)));
+    client->sas_end_ = sas_end(client->sas_.text());
   }
   wipe(client->settings_.key);
   TRY_ASSIGN(client->http_, HttpClient::create(http_options(settings.cloud)));
@@ -165,6 +185,9 @@ Error AzureClient::failure(const HttpResponse& answer, const AzureRequest& reque
 Error AzureClient::hinted(Error error, const CloudFailure& failure, const HttpResponse& answer) const {
   const std::string& label = settings_.cloud.label;
   const std::string& code = failure.code;
+  if (failure.status == 403 && sas_end_ && *sas_end_ < settings_.cloud.clock->now())
+    return std::move(error).with_hint(fmt::format(
+        "the shared access signature in {}-azure-key ended at {}; set a new one", label, format_http_date(*sas_end_)));
   if (code == "AuthenticationFailed" || code == "InvalidAuthenticationInfo") {
     const auto theirs = parse_http_date(answer.header("date"));
     const auto skew = theirs ? std::chrono::abs(settings_.cloud.clock->now() - *theirs) : Timestamp::duration{};
@@ -174,7 +197,7 @@ Error AzureClient::hinted(Error error, const CloudFailure& failure, const HttpRe
                       std::chrono::duration_cast<std::chrono::minutes>(skew).count()));
     if (settings_.key_type == AzureKeyType::kSas)
       return std::move(error).with_hint(
-          fmt::format("see whether the shared access signature in {}-azure-key has expired", label));
+          fmt::format("see whether the shared access signature in {}-azure-key is whole and still good", label));
   }
   if (code == "KeyBasedAuthenticationNotPermitted")
     return std::move(error).with_hint(fmt::format(

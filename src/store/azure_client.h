@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -61,6 +62,7 @@ class AzureClient {
   std::string place_;
   Secret key_;  // kShared.
   Secret sas_;  // kSas.
+  std::optional<Timestamp> sas_end_;
   std::unique_ptr<BearerTokenSource> tokens_;
   std::unique_ptr<HttpClient> http_;
 };

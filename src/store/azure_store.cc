@@ -125,7 +125,13 @@ class AzureUpload final : public PartUpload {
     const std::string what = fmt::format("create object '{}' in {}", key_.value, client_->place());
     TRY_ASSIGN(const HttpResponse answer, client_->perform(request, what));
     if (answer.status == 201) return ObjectInfo{key_, bytes, modified_of(answer, clock_)};
-    if (AzureClient::error_code(answer) == "InvalidBlockList")
+    const std::string code = AzureClient::error_code(answer);
+    if (code == "AuthorizationPermissionMismatch") {
+      // Perhaps the signature allows to create and not to replace, and there is something to replace.
+      auto found = find_own();
+      if (!found.has_value() && found.error().code() == Errc::kAlreadyExists) return std::move(found).error();
+    }
+    if (code == "InvalidBlockList")
       // Another writer's object took the blocks with it, or they have expired: whose object is there must be seen.
       return Error(Errc::kOutcomeUnknown, what + ": the parts that were sent are gone");
     return client_->failure(answer, request, what);

@@ -283,11 +283,35 @@ TEST_F(AzureStoreTest, SendsASignatureOfSharedAccessAndNeverShowsIt) {
   const Error error = store->list({.prefix = "main/"}).error();
   EXPECT_EQ(error.code(), Errc::kPermission);
   EXPECT_EQ(error.to_string().find("secret"), std::string::npos) << error.to_string();
-  const auto request = fake->requests().back();
+  const auto request = fake->requests().at(0);
   EXPECT_EQ(request.parameter("sig"), "very/secret=");
   EXPECT_EQ(request.parameter("comp"), "list");
   EXPECT_EQ(request.parameter("prefix"), "some/place/main/");
   EXPECT_FALSE(request.has_header("Authorization"));
+}
+
+TEST_F(AzureStoreTest, KnowsThatASignatureHasEnded) {
+  AzureSettings with = settings();
+  with.key_type = AzureKeyType::kSas;
+  with.key = "sv=2021-12-02&se=2020-01-01T00%3A00%3A00Z&sig=x";
+  answer(refusal(403, "AuthorizationFailure"));
+  EXPECT_NE(open(with)->remove(key).error().to_string().find("ended at Wed, 01 Jan 2020 00:00:00 GMT"),
+            std::string::npos);
+}
+
+TEST_F(AzureStoreTest, TellsATakenNameFromAMissingPermission) {
+  AzureSettings with = settings();
+  with.key_type = AzureKeyType::kSas;
+  with.key = "sp=rcl&sig=x";
+  const auto store = open(with);
+  bool there = true;
+  answer([&](const testing::HttpRequest& request) -> HttpAnswer {
+    if (request.method != "HEAD") return refusal(403, "AuthorizationPermissionMismatch");
+    return there ? HttpAnswer{.headers = {{"Content-Length", "1"}}} : refusal(404, "BlobNotFound");
+  });
+  EXPECT_EQ(store->put(key, as_bytes("x")).error().code(), Errc::kAlreadyExists);
+  there = false;
+  EXPECT_EQ(store->put(key, as_bytes("x")).error().code(), Errc::kPermission);
 }
 
 TEST_F(AzureStoreTest, AsksForANewTokenOnce) {
