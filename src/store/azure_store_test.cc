@@ -283,7 +283,7 @@ TEST_F(AzureStoreTest, SendsASignatureOfSharedAccessAndNeverShowsIt) {
   const Error error = store->list({.prefix = "main/"}).error();
   EXPECT_EQ(error.code(), Errc::kPermission);
   EXPECT_EQ(error.to_string().find("secret"), std::string::npos) << error.to_string();
-  const auto request = fake->requests().at(0);
+  const auto request = fake->requests().back();
   EXPECT_EQ(request.parameter("sig"), "very/secret=");
   EXPECT_EQ(request.parameter("comp"), "list");
   EXPECT_EQ(request.parameter("prefix"), "some/place/main/");
