@@ -17,6 +17,7 @@
 #include "core/file.h"
 #include "testing/azure_server.h"
 #include "testing/s3_server.h"
+#include "testing/swift_server.h"
 #include "testing/tcp.h"
 #include "testing/wait.h"
 
@@ -134,8 +135,15 @@ Result<AzureEndpoint> shared_azure() {
   return own_server<AzureServer>();
 }
 
+Result<S3Endpoint> shared_swift() {
+  TRY_ASSIGN(const nlohmann::json state, from_ctest("swift"));
+  if (state.is_object()) return s3_from_json(state);
+  return own_server<SwiftServer>();
+}
+
 Result<> start_shared_server(const std::string& kind, const std::string& directory) {
-  if (kind != "s3" && kind != "azure") return Error(Errc::kInvalid, "unknown kind of server: " + kind);
+  if (kind != "s3" && kind != "azure" && kind != "swift")
+    return Error(Errc::kInvalid, "unknown kind of server: " + kind);
   TRY(stop_shared_server(kind, directory));
   TRY(make_directories(directory));
   const std::string base = directory + "/" + kind;
@@ -150,6 +158,7 @@ Result<> start_shared_server(const std::string& kind, const std::string& directo
     for (const int standard : {0, 1, 2}) (void)::dup2(log, standard);
     if (kind == "s3") keep_server<S3Server>(base, watched);
     if (kind == "azure") keep_server<AzureServer>(base, watched);
+    if (kind == "swift") keep_server<SwiftServer>(base, watched);
     ::_exit(0);
   }
   ::close(watched);

@@ -15,13 +15,15 @@ namespace pgark::testing {
 /// Errors: kNotFound with the reason why there is none on this machine.
 Result<S3Endpoint> shared_s3();
 Result<AzureEndpoint> shared_azure();
+/// A store without conditional create, through its S3 interface.
+Result<S3Endpoint> shared_swift();
 
 /// Whether tests may go without what this machine lacks. Under CI (CI=true) an S3 server has to be there.
 bool may_lack_servers();
 
-/// Start a server ("s3" or "azure") and write into `directory` how to reach it, then serve until SIGTERM or until the
-/// process that started this one ends. Returns in the caller when the server answers, or cannot be had, which is noted
-/// for the tests too; the server goes on in a process of its own.
+/// Start a server ("s3", "azure" or "swift") and write into `directory` how to reach it, then serve until SIGTERM or
+/// until the process that started this one ends. Returns in the caller when the server answers, or cannot be had, which
+/// is noted for the tests too; the server goes on in a process of its own.
 Result<> start_shared_server(const std::string& kind, const std::string& directory);
 /// Stop it and wait for its end. Success if it is gone already.
 Result<> stop_shared_server(const std::string& kind, const std::string& directory);
@@ -52,3 +54,11 @@ Result<> stop_shared_server(const std::string& kind, const std::string& director
     FAIL() << endpoint##_found.error().to_string();                                     \
   if (!endpoint##_found) GTEST_SKIP() << endpoint##_found.error().to_string();          \
   const ::pgark::testing::AzureEndpoint& endpoint = *endpoint##_found
+
+/// Declare `endpoint` of the shared Swift server, or skip the test with the reason why there is none.
+#define PGARK_REQUIRE_SWIFT(endpoint)                                                   \
+  const auto endpoint##_found = ::pgark::testing::shared_swift();                       \
+  if (!endpoint##_found && endpoint##_found.error().code() != ::pgark::Errc::kNotFound) \
+    FAIL() << endpoint##_found.error().to_string();                                     \
+  if (!endpoint##_found) GTEST_SKIP() << endpoint##_found.error().to_string();          \
+  const ::pgark::testing::S3Endpoint& endpoint = *endpoint##_found

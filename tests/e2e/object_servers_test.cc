@@ -171,5 +171,24 @@ TEST(AzureServer, AnswersSignedRequestsAndRefusesOthers) {
   EXPECT_EQ(azure.get(container, odd_name).error().code(), Errc::kNotFound);
 }
 
+TEST(SwiftServer, AnswersSignedRequestsAndKnowsNoConditionalCreate) {
+  PGARK_REQUIRE_SWIFT(endpoint);
+  const RawS3 swift(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, swift.new_bucket());
+  const std::string odd_key = "a b/+x&<\"ä>/~%2F";
+  ASSERT_OK(swift.put(bucket, odd_key, "content"));
+  ASSERT_OK_AND_ASSIGN(const auto keys, swift.list(bucket));
+  EXPECT_THAT(keys, ElementsAre(odd_key));
+  ASSERT_OK_AND_ASSIGN(const std::string content, swift.get(bucket, odd_key));
+  EXPECT_EQ(content, "content");
+  ASSERT_OK_AND_ASSIGN(const HttpReply conditional,
+                       swift.request("PUT", "/" + bucket + "/new", {}, "x", {{"If-None-Match", "*"}}));
+  EXPECT_EQ(conditional.status, 501) << conditional.body;
+  S3Keys wrong = endpoint.keys;
+  wrong.secret += "x";
+  ASSERT_OK_AND_ASSIGN(const HttpReply refused, swift.with_keys(wrong).request("GET", "/" + bucket));
+  EXPECT_EQ(refused.status, 403);
+}
+
 }  // namespace
 }  // namespace pgark::testing
