@@ -11,7 +11,7 @@ namespace pgark {
 // clang-format off
 #define PGARK_LIBSSH_FUNCTIONS(X) \
   X(ssh_channel_free) X(ssh_channel_is_closed) X(ssh_channel_is_eof) X(ssh_channel_new) \
-  X(ssh_channel_open_session) X(ssh_channel_read_nonblocking) X(ssh_channel_request_subsystem) \
+  X(ssh_channel_open_session) X(ssh_channel_read_nonblocking) X(ssh_channel_read_timeout) X(ssh_channel_request_subsystem) \
   X(ssh_channel_window_size) X(ssh_channel_write) X(ssh_connect) X(ssh_disconnect) X(ssh_free) X(ssh_get_error) \
   X(ssh_get_fd) X(ssh_get_poll_flags) X(ssh_get_server_publickey) X(ssh_is_connected) X(ssh_key_cmp) \
   X(ssh_key_free) X(ssh_key_type) X(ssh_key_type_to_char) X(ssh_known_hosts_parse_line) \

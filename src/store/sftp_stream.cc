@@ -32,6 +32,10 @@ using std::chrono::milliseconds;
 constexpr const char* kCiphers =
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
 constexpr size_t kReadBytes = 64u << 10;
+// How much the server may send before it hears from us again. libssh keeps to 1.2 MiB at most, and lets half of that
+// pass before it says so, unless more is asked for at once.
+constexpr size_t kWindowBytes = 3u << 20;
+constexpr size_t kWindowStepBytes = 512u << 10;
 // libssh may do by itself, without a byte from the server, what we wait for (after a change of keys): look again.
 constexpr milliseconds kLookAgain{100};
 constexpr milliseconds kPatienceOfCancelled{5000};
@@ -298,11 +302,17 @@ Result<size_t> SftpStream::drain() {
   size_t count = 0;
   for (;;) {
     const size_t old = input_.size();
-    input_.resize(old + kReadBytes);
-    const int n = ssh().ssh_channel_read_nonblocking(channel_, input_.data() + old, kReadBytes, 0);
+    const bool widen = since_widened_ >= kWindowStepBytes;
+    const size_t wanted = widen ? kWindowBytes : kReadBytes;
+    input_.resize(old + wanted);
+    const int n =
+        widen ? ssh().ssh_channel_read_timeout(channel_, input_.data() + old, static_cast<uint32_t>(wanted), 0, 0)
+              : ssh().ssh_channel_read_nonblocking(channel_, input_.data() + old, static_cast<uint32_t>(wanted), 0);
     input_.resize(old + static_cast<size_t>(std::max(n, 0)));
+    if (widen) since_widened_ = 0;
     if (n > 0) {
       count += static_cast<size_t>(n);
+      since_widened_ += static_cast<size_t>(n);
       continue;
     }
     const bool ended = (n < 0 && n != SSH_AGAIN) || ssh().ssh_channel_is_closed(channel_) != 0 ||

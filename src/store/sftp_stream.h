@@ -60,6 +60,7 @@ class SftpStream final : public SftpTransport {
   ssh_channel_struct* channel_ = nullptr;
   Buffer input_;
   size_t taken_ = 0;
+  size_t since_widened_ = SIZE_MAX / 2;  // Bytes that arrived since the server was last told to send more.
 };
 
 }  // namespace pgark
