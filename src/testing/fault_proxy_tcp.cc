@@ -16,7 +16,7 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
-constexpr size_t kPieceBytes = 64u << 10;
+constexpr size_t kPieceBytes = 256u << 10;
 constexpr size_t kQueuedBytesMax = 64u << 20;                // More than fits into a fast network with latency.
 constexpr auto kLookAround = std::chrono::milliseconds(20);  // How soon a change of rules is seen.
 constexpr auto kBandwidthWait = std::chrono::milliseconds(1);
@@ -31,6 +31,7 @@ struct Lane {
   int from = -1;
   int to = -1;
   std::deque<Piece> queue = {};
+  std::string received = {};  // Room for the next one.
   size_t queued_bytes = 0;
   size_t sent_of_front = 0;
   bool ended = false;    // Nothing more comes.
@@ -42,16 +43,15 @@ void set_nonblocking(int socket) { (void)::fcntl(socket, F_SETFL, ::fcntl(socket
 
 // Read what is there; false when the connection is lost.
 bool receive(Lane& lane, Steady::time_point due) {
-  std::string data(kPieceBytes, '\0');
-  const ssize_t count = ::recv(lane.from, data.data(), data.size(), 0);
+  lane.received.resize(kPieceBytes);
+  const ssize_t count = ::recv(lane.from, lane.received.data(), lane.received.size(), 0);
   if (count < 0) return errno == EAGAIN || errno == EINTR;
   if (count == 0) {
     lane.ended = true;
     return true;
   }
-  data.resize(static_cast<size_t>(count));
-  lane.queued_bytes += data.size();
-  lane.queue.push_back({due, std::move(data)});
+  lane.queue.push_back({due, lane.received.substr(0, static_cast<size_t>(count))});
+  lane.queued_bytes += static_cast<size_t>(count);
   return true;
 }
 

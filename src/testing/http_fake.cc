@@ -16,6 +16,8 @@
 namespace pgark::testing {
 namespace {
 
+constexpr size_t kRecordedBodyBytesMax = 1u << 20;
+
 std::optional<std::string> find_value(const HttpHeaders& pairs, std::string_view name) {
   for (const auto& [have, value] : pairs) {
     if (have == name) return value;
@@ -235,6 +237,7 @@ HttpAnswer HttpFake::handle(HttpRequest request) {
   {
     const MutexLock lock(mu_);
     requests_.push_back(request);
+    if (request.body.size() > kRecordedBodyBytesMax) requests_.back().body.clear();
   }
   return handler_(request);
 }

@@ -70,7 +70,7 @@ class HttpFake {
   std::string url(std::string_view path = {}) const;
 
   void set_handler(HttpHandler handler);
-  /// Requests so far, in the order in which their handlers ran.
+  /// Requests so far, in the order in which their handlers ran; those with more than 1 MiB of body without it.
   std::vector<HttpRequest> requests() const;
   size_t request_count() const;
   size_t connection_count() const;
