@@ -15,6 +15,7 @@
 #include "core/local_lock.h"
 #include "core/log.h"
 #include "ops/backup.h"
+#include "ops/repo_copy.h"
 
 namespace pgark {
 namespace {
@@ -233,6 +234,37 @@ std::string bad_pages_text(const BackupReport& report) {
   return text + "    keep the backups made before; they may hold these pages undamaged\n";
 }
 
+/// Bring the backup to the repositories that were left behind and can be reached again: it is complete in itself, so it
+/// needs nothing they lack.
+void catch_up(const CommandContext& context, const Destinations& destinations, BackupReport& report,
+              Progress& progress) {
+  const auto all = destinations.all();
+  const auto source = std::find_if(all.begin(), all.end(), [&](const BackupDestination& destination) {
+    return std::find(report.stored_in.begin(), report.stored_in.end(), destination.name) != report.stored_in.end();
+  });
+  std::vector<LeftBehind> still;
+  for (LeftBehind& left : report.left_behind) {
+    if (source == all.end() || left.repository == nullptr || context.cancel.cancelled()) {
+      still.push_back(std::move(left));
+      continue;
+    }
+    log_info("copying backup {} from {} to {}", report.meta.label, source->name, left.name);
+    RepoCopyRequest request;
+    request.stanza = context.settings.stanza();
+    request.sets = {report.meta.label};
+    request.process_max = static_cast<unsigned>(context.settings.integer("process-max"));
+    auto copied = copy_stanza(*source->repository, *left.repository, request, context.clock, context.cancel, progress);
+    if (copied.has_value() && copied->incomplete.empty()) {
+      log_info("{} has caught up: {} packs were copied to it", left.name, copied->packs.copied);
+      report.stored_in.push_back(left.name);
+      continue;
+    }
+    if (!copied.has_value()) log_warn("{} does not catch up: {}", left.name, copied.error().to_string());
+    still.push_back(std::move(left));
+  }
+  report.left_behind = std::move(still);
+}
+
 /// Of an incremental: what it cost and what it builds on.
 std::string increment_text(const BackupReport& report) {
   const BackupMeta& meta = report.meta;
@@ -314,6 +346,7 @@ Result<int> cmd_backup(CommandContext& context) {
     return run_backup(destinations.all(), *nodes.session, request, context.clock, context.cancel, progress);
   }();
   if (!report) return std::move(report).error().with_context("back up " + settings.stanza());
+  catch_up(context, destinations, *report, progress);
   for (const auto& [number, error] : destinations.unreachable)
     report->left_behind.push_back({fmt::format("repo{}", number), nullptr, error});
   std::vector<Expired> expired;

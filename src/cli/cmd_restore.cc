@@ -216,6 +216,7 @@ Result<int> cmd_restore(CommandContext& context) {
   const Settings& settings = context.settings;
   TRY_ASSIGN(const RestoreRequest request, request_of(context));
   TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
+  TRY(opened.repository->check_can_open_data("restore " + settings.stanza()));
   if (settings.boolean("dry-run")) return dry_run(context, *opened.repository, request);
   Progress progress;
   Result<RestoreReport> report = [&] {

@@ -548,11 +548,7 @@ class Round {
 Result<VerifyReport> run_verify(const Repository& repository, const std::vector<OtherRepository>& others,
                                 const VerifyOptions& options, Clock& clock, Rng& rng, const CancelToken& cancel,
                                 Progress& progress) {
-  if (!repository.can_open_data())
-    return Error(Errc::kPermission, fmt::format("verify {}: the data in {} is sealed to recipients, and this host has "
-                                                "only the key of the metadata",
-                                                options.stanza, repository.store().describe()))
-        .with_hint("run verify where the identity of a recipient is at hand, and name it with repo1-identity-file");
+  TRY(repository.check_can_open_data("verify " + options.stanza));
   auto report = Round(repository, others, options, clock, rng, cancel, progress).run();
   if (!report) return Error(std::move(report).error()).with_context("verify " + options.stanza);
   return report;

@@ -195,8 +195,10 @@ Result<> ContainerWriter::for_each(Step step) {
   return {};
 }
 
-Result<ContainerWriter> ContainerWriter::create(RepositorySet repositories, ObjectKey key, ContainerKind kind) {
+Result<ContainerWriter> ContainerWriter::create(RepositorySet repositories, ObjectKey key, ContainerKind kind,
+                                                bool key_frame_in_packs) {
   ContainerWriter container(std::move(repositories), std::move(key), kind);
+  container.key_frame_in_packs_ = key_frame_in_packs;
   for (size_t i = 0; i < container.repositories_.size(); ++i)
     container.copies_.push_back({i, &container.repositories_.at(i), nullptr, nullptr});
   TRY(container.for_each([&](Copy& copy) { return container.begin(copy); }));
@@ -223,7 +225,7 @@ Result<> ContainerWriter::begin(Copy& copy) {
 
 /// Packs have one whether sealed or not, so that an extent lies at the same offset in the copies of all repositories.
 bool ContainerWriter::has_key_frame() const {
-  if (kind_ == ContainerKind::kPack) return true;
+  if (kind_ == ContainerKind::kPack) return key_frame_in_packs_;
   if (kind_ != ContainerKind::kWal || !is_data_frame(FrameType::kWalData, key_)) return false;
   for (size_t i = 0; i < repositories_.size(); ++i)
     if (repositories_.at(i).keyring() != nullptr) return true;
@@ -283,32 +285,44 @@ Result<ObjectInfo> ContainerWriter::commit() && {
   return std::move(*committed);
 }
 
+namespace {
+
+Error damaged_frame(const ObjectKey& key, const FrameRef& ref, std::string_view what) {
+  return corrupt(key, fmt::format("frame at {}, {} bytes long: {}", ref.offset, ref.stored_bytes, what));
+}
+
+}  // namespace
+
+Result<Bytes> open_stored_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
+                                Buffer& opened) {
+  CHECK(stored.size() == ref.stored_bytes);
+  if (stored.size() < kFrameOverheadBytes) return damaged_frame(key, ref, "shorter than a frame");
+  const FrameIdentity identity{key, ref.offset, static_cast<uint8_t>(ref.type), ref.codec, ref.raw_bytes};
+  const Bytes coded = stored.first(stored.size() - sizeof(Tag));
+  if (repository.keyring() == nullptr) {
+    const Tag tag = repository.tag(identity, coded);
+    if (!std::equal(tag.begin(), tag.end(), stored.end() - sizeof(Tag)))
+      return damaged_frame(key, ref, "checksum does not match");
+    return coded;
+  }
+  auto decrypted = decrypt_frame(repository, identity, ref.type, stored, opened);
+  if (decrypted.has_value()) return Bytes(opened);
+  if (decrypted.error().code() == Errc::kCorrupt) return damaged_frame(key, ref, decrypted.error().message());
+  return Error(std::move(decrypted).error());
+}
+
 Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
                       Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes) {
-  const auto damaged = [&](std::string_view what) {
-    return corrupt(key, fmt::format("frame at {}, {} bytes long: {}", ref.offset, ref.stored_bytes, what));
-  };
-  CHECK(stored.size() == ref.stored_bytes && raw.size() == ref.raw_bytes);
-  if (stored.size() < kFrameOverheadBytes) return damaged("shorter than a frame");
-  const FrameIdentity identity{key, ref.offset, static_cast<uint8_t>(ref.type), ref.codec, ref.raw_bytes};
-  const bool sealed = repository.keyring() != nullptr;
-  Bytes coded = stored.first(stored.size() - sizeof(Tag));
+  CHECK(raw.size() == ref.raw_bytes);
   thread_local Buffer opened;
-  if (!sealed) {
-    const Tag tag = repository.tag(identity, coded);
-    if (!std::equal(tag.begin(), tag.end(), stored.end() - sizeof(Tag))) return damaged("checksum does not match");
-  } else if (auto decrypted = decrypt_frame(repository, identity, ref.type, stored, opened); decrypted.has_value()) {
-    coded = opened;
-  } else if (decrypted.error().code() == Errc::kCorrupt) {
-    return damaged(decrypted.error().message());
-  } else {
-    return decrypted;
-  }
+  TRY_ASSIGN(const Bytes coded, open_stored_frame(repository, key, ref, stored, opened));
   if (auto decoded = decompressor.decompress(ref.codec, coded.subspan(8), raw); !decoded.has_value())
-    return Error(decoded.error().code(), damaged(decoded.error().message()).message());
-  const uint64_t hash = block_hashes != nullptr ? content_hash(raw, *block_hashes) : sealed ? 0 : content_hash(raw);
-  // In a sealed frame the nonce has its place: the tag vouches for the coded bytes.
-  if (!sealed && hash != load_le<uint64_t>(coded.data())) return damaged("content does not match its hash");
+    return Error(decoded.error().code(), damaged_frame(key, ref, decoded.error().message()).message());
+  // In a sealed frame the nonce has the place of the hash: the tag vouches for the coded bytes.
+  const bool has_hash = repository.keyring() == nullptr;
+  const uint64_t hash = block_hashes != nullptr ? content_hash(raw, *block_hashes) : has_hash ? content_hash(raw) : 0;
+  if (has_hash && hash != load_le<uint64_t>(coded.data()))
+    return damaged_frame(key, ref, "content does not match its hash");
   return {};
 }
 

@@ -67,7 +67,9 @@ Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFram
 /// left.
 class ContainerWriter {
  public:
-  static Result<ContainerWriter> create(RepositorySet repositories, ObjectKey key, ContainerKind kind);
+  /// `key_frame_in_packs` is false only for the copy of a pack that has none.
+  static Result<ContainerWriter> create(RepositorySet repositories, ObjectKey key, ContainerKind kind,
+                                        bool key_frame_in_packs = true);
   ContainerWriter(ContainerWriter&&) noexcept = default;
   ContainerWriter& operator=(ContainerWriter&&) noexcept = default;
 
@@ -105,6 +107,7 @@ class ContainerWriter {
   RepositorySet repositories_;
   ObjectKey key_;
   ContainerKind kind_;
+  bool key_frame_in_packs_ = true;
   std::vector<Copy> copies_;
   uint64_t offset_ = 0;
   std::vector<FrameRef> frames_;
@@ -115,6 +118,12 @@ class ContainerWriter {
 /// Errors: kCorrupt, naming the object and the offset, if tag, coding, size or content hash disagree.
 Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
                       Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes = nullptr);
+
+/// Check the tag of a frame, and decrypt it into `opened` if its repository is sealed: 8 bytes (the content hash, or
+/// the nonce of a sealed frame), then the coded bytes. Errors: as decode_frame(); kPermission if it holds data this
+/// host has no key for.
+Result<Bytes> open_stored_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
+                                Buffer& opened);
 
 /// What an object is, from its header alone.
 /// Errors: kNotFound if absent; kCorrupt if it is no container of this repository and name.

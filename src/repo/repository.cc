@@ -108,6 +108,7 @@ Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store, const K
   TRY(check_sealed(store, root.sealed, config));
   if (!root.sealed) return unlocked(store, root.id, std::nullopt);
   TRY_ASSIGN(RepositoryKeys keys, open_keyring(store, root.id, config));
+  keys.repo = config.repo;
   return unlocked(store, root.id, std::move(keys));
 }
 
@@ -139,6 +140,15 @@ std::unique_ptr<Repository> Repository::unlocked(ObjectStore& store, const Repos
                                                  std::optional<RepositoryKeys> keys) {
   auto keyring = keys ? std::make_unique<ObjectKeyring>(id, std::move(*keys)) : nullptr;
   return std::unique_ptr<Repository>(new Repository(store, id, std::move(keyring)));
+}
+
+Result<> Repository::check_can_open_data(std::string_view verb_object) const {
+  if (can_open_data()) return {};
+  return Error(Errc::kPermission, fmt::format("{}: the data in {} is sealed to recipients, and this host has only the "
+                                              "key of its metadata",
+                                              verb_object, store_.describe()))
+      .with_hint(fmt::format("do it where the identity of a recipient is at hand, and name it with {}-identity-file",
+                             keyring_->option_prefix()));
 }
 
 std::vector<std::byte> Repository::identity_bytes(const FrameIdentity& identity) const {

@@ -59,6 +59,9 @@ class Repository {
   /// Whether data (extents, WAL) can be read here: not on a host that only has the key of the metadata.
   bool can_open_data() const { return !keyring_ || keyring_->can_open_data(); }
 
+  /// Refuse what needs to read data, if that cannot be done here. Errors: kPermission.
+  Result<> check_can_open_data(std::string_view verb_object) const;
+
   /// Keys of objects; null if the repository is not sealed.
   ObjectKeyring* keyring() const { return keyring_.get(); }
   /// What binds a frame of a sealed repository to its place.

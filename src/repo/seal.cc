@@ -115,9 +115,9 @@ Result<std::shared_ptr<const ObjectKeys>> ObjectKeyring::open_data(const ObjectK
                  fmt::format("read {}: its data is sealed to recipients, and this host has only the key of the "
                              "repository's metadata",
                              key.value))
-        .with_hint(
-            "give the identity of a recipient (repo1-identity-file) where data is read: restore, archive-get, "
-            "verify");
+        .with_hint(fmt::format("give the identity of a recipient ({}-identity-file) where data is read: restore, "
+                               "archive-get, verify",
+                               keys_.repo));
   auto shared = x25519_shared(keys_.data_private->bytes().first<kX25519KeyBytes>(), sender);
   if (!shared.has_value())
     return Error(Errc::kCorrupt, fmt::format("object {}: its key frame holds no key", key.value));

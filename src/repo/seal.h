@@ -38,6 +38,7 @@ class ObjectKeyring {
  public:
   ObjectKeyring(Bytes repository_id, RepositoryKeys keys);
 
+  const std::string& option_prefix() const { return keys_.repo; }
   bool can_open_data() const { return keys_.data_private.has_value(); }
   /// Keys for an object about to be written, with new data keys if it will hold data.
   Result<std::shared_ptr<const ObjectKeys>> make(const ObjectKey& key, bool with_data) const;
