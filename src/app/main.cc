@@ -39,6 +39,7 @@ struct StoreOpener {
   Opened operator()(GcsSettings& settings) const { return GcsStore::open(with_cancel(settings)); }
   Opened operator()(SftpOptions& options) const {
     options.create = create;
+    options.cancel = &cancel;
     return SftpStore::open(std::move(options));
   }
 
