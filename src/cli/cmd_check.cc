@@ -4,6 +4,7 @@
 #include "cli/access.h"
 #include "cli/check_render.h"
 #include "cli/command.h"
+#include "cli/key_settings.h"
 #include "cli/retention_settings.h"
 #include "ops/check.h"
 
@@ -73,6 +74,7 @@ Result<int> cmd_check(CommandContext& context) {
       .open_session = [&] { return open_pg_session(server_endpoint(settings), context.cancel); },
       .open_store = [&](unsigned repo) { return context.open_store(repo, false); },
       .open_repository = [&](unsigned repo, ObjectStore& store) { return open_repository_in(context, repo, store); },
+      .key_config = [&](unsigned repo) { return key_config(settings, repo, context.cancel); },
       .open_database = open_database,
   };
   TRY(run_check(state, access));

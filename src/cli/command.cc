@@ -77,6 +77,8 @@ CommandFunction command_function(Command command) {
       return cmd_hold;
     case Command::kInfo:
       return cmd_info;
+    case Command::kKey:
+      return cmd_key;
     case Command::kRepoGet:
       return cmd_repo_get;
     case Command::kRepoLs:

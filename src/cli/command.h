@@ -50,6 +50,7 @@ Result<int> cmd_expire(CommandContext& context);
 Result<int> cmd_help(CommandContext& context);
 Result<int> cmd_hold(CommandContext& context);
 Result<int> cmd_info(CommandContext& context);
+Result<int> cmd_key(CommandContext& context);
 Result<int> cmd_repo_get(CommandContext& context);
 Result<int> cmd_repo_ls(CommandContext& context);
 Result<int> cmd_restore(CommandContext& context);

@@ -174,7 +174,7 @@ const std::vector<CommandGroup>& command_groups() {
        {Command::kBackup, Command::kRestore, Command::kInfo, Command::kTimeline, Command::kAnnotate}},
       {"Keep, check and remove backups", {Command::kVerify, Command::kHold, Command::kExpire}},
       {"Archive WAL", {Command::kArchivePush, Command::kArchiveGet, Command::kArchiveHeal}},
-      {"Set up", {Command::kStanzaCreate, Command::kCheck, Command::kStart, Command::kStop, Command::kStanzaDelete}},
+      {"Set up", {Command::kStanzaCreate, Command::kCheck, Command::kKey, Command::kStart, Command::kStop, Command::kStanzaDelete}},
       {"Look into the repository", {Command::kRepoLs, Command::kRepoGet}},
       {"About pgark", {Command::kHelp, Command::kVersion}},
   };

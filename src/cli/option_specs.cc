@@ -88,6 +88,14 @@ constexpr CommandSpec kCommands[] = {
      "where "
      "it left its parent, its WAL with the gaps, and from when to when the cluster can be recovered along it.",
      "", 0, 0, false, false, true},
+    {kKey, "key", "Make, list and change the keys of an encrypted repository",
+     "ACTION is one of generate, list, rotate, add-recipient, remove-recipient.\n\n"
+     "generate makes a key pair for a recipient, as age-keygen does, and prints it, or writes it to --output-file and "
+     "prints the public key; it touches no repository. list shows the keys that open a repository, and tries each one "
+     "that is configured here: exit code 1 if one does not open it. rotate gives the repository another passphrase "
+     "(--new-cipher-pass-file or -command). add-recipient and remove-recipient take a public key (age1...).\n\n"
+     "Changes are made at once and rewrite no data. Of several repositories, --repo chooses the one to change.",
+     "ACTION [RECIPIENT]", 1, 2, false, false, true},
     {kRepoGet, "repo-get", "Print one object of the repository",
      "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, anything else as JSON; the "
      "bytes as they are stored with --raw. The name is the one `repo-ls` shows.",
@@ -325,6 +333,14 @@ constexpr OptionSpec kOptions[] = {
     {.name = "online", .type = kBoolean, .commands = kStanzaCreate, .value_default = "y",
      .summary = "compare the data directory with the running server",
      .description = "With --no-online the stanza is created from the files in pg1-path alone."},
+    {.name = "new-cipher-pass", .type = kString, .commands = kKey, .source = OptionSource::kCommandLine, .secret = true,
+     .summary = "new passphrase of the repository",
+     .description = "With key rotate; as PGARK_NEW_CIPHER_PASS in the environment, since others can see a command line."},
+    {.name = "new-cipher-pass-command", .type = kString, .commands = kKey, .source = OptionSource::kCommandLine,
+     .summary = "command that prints the new passphrase", .description = "With key rotate. Its first line of output."},
+    {.name = "new-cipher-pass-file", .type = kPath, .commands = kKey, .source = OptionSource::kCommandLine,
+     .summary = "file that holds the new passphrase",
+     .description = "With key rotate. Its first line; only its owner may have access to it."},
     {.name = "output", .type = kEnum, .commands = kCheck, .source = OptionSource::kCommandLine, .value_default = "text",
      .allowed = "text|json|nagios", .summary = "format of the result",
      .description = "json is for programs, as everywhere. nagios prints one line with performance data and exits with 0 for "
@@ -333,6 +349,9 @@ constexpr OptionSpec kOptions[] = {
      .allowed = "text|json", .summary = "format of the result",
      .description = "json is for programs: standard output holds one JSON document and nothing else, also after an error. "
                     "Fields are only ever added."},
+    {.name = "output-file", .type = kPath, .commands = kKey, .source = OptionSource::kCommandLine,
+     .summary = "file for the private key of key generate",
+     .description = "Made with access for its owner alone; a file that is there is never overwritten."},
     {.name = "prefetch", .type = kBoolean, .commands = kArchiveGet, .source = OptionSource::kCommandLine,
      .value_default = "n", .internal = true, .summary = "be the process in the background"},
     {.name = "reason", .type = kString, .commands = kHold, .source = OptionSource::kCommandLine,
@@ -481,7 +500,7 @@ constexpr OptionSpec kOptions[] = {
      .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, segments fetched ahead of "
                     "recovery, notes of WAL that archive-push-queue-max gave up, and where an interrupted verify was. Outside the data directory, and writable for the server's user."},
     {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
-     .required = kWork - (kInfo | kRepoGet | kRepoLs | kStart | kStop),
+     .required = kWork - (kInfo | kKey | kRepoGet | kRepoLs | kStart | kStop),
      .summary = "name of the cluster's configuration",
      .description = "Letters, digits, '.', '_' and '-', not beginning with '.'."},
 

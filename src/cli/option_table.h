@@ -24,6 +24,7 @@ enum class Command : unsigned char {
   kHelp,
   kHold,
   kInfo,
+  kKey,
   kRepoGet,
   kRepoLs,
   kRestore,
@@ -35,7 +36,7 @@ enum class Command : unsigned char {
   kVerify,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 20;
+inline constexpr size_t kCommandCount = 21;
 
 /// A set of commands.
 struct CommandSet {

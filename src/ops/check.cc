@@ -57,6 +57,7 @@ std::vector<Examiner> check_examiners() {
   return {{"archive_settings", examine_archive_settings},
           {"cluster_files", examine_cluster_files},
           {"stanza", examine_stanza},
+          {"keys", examine_keys},
           {"repository_probe", examine_repository_probe},
           {"wal_round_trip", examine_wal_round_trip},
           {"timeline_histories", examine_timeline_histories},

@@ -26,6 +26,7 @@
 #include "ops/cluster_files.h"
 #include "ops/wal_rate.h"
 #include "pgwire/pg_session.h"
+#include "repo/keyring.h"
 #include "repo/repository.h"
 
 namespace pgark {
@@ -88,6 +89,8 @@ struct CheckAccess {
   std::function<Result<std::unique_ptr<ObjectStore>>(unsigned repo)> open_store;
   std::function<Result<std::unique_ptr<Repository>>(unsigned repo, ObjectStore& store)> open_repository =
       [](unsigned, ObjectStore& store) { return Repository::open(store); };
+  /// The keys that are configured; may be empty: they are then not tried.
+  std::function<Result<KeyConfig>(unsigned repo)> key_config = {};
   /// A session with another database of the server; may be empty: what only they can tell is then not looked at.
   std::function<Result<std::unique_ptr<PgSession>>(const std::string& database)> open_database = {};
   std::function<Result<FilePlace>(const std::string& path)> look_at_place = look_at_file_place;

@@ -26,6 +26,8 @@ Result<> examine_links(CheckState& state);
 Result<> examine_configuration_files(CheckState& state);
 /// Is the stanza's cluster this one (I8)?
 Result<> examine_stanza(CheckState& state);
+/// Does every configured key open its repository, and is there more than one?
+Result<> examine_keys(CheckState& state);
 /// Can an object be written, read back and removed?
 Result<> examine_repository_probe(CheckState& state);
 /// Does a segment switched now arrive in the repository within archive-timeout? On a standby nothing is switched.

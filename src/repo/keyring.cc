@@ -456,27 +456,34 @@ std::string Keyring::text() const { return document_->authentic.dump(2) + "\n"; 
 unsigned Keyring::number() const { return document_->number; }
 const RepositoryId& Keyring::repository_id() const { return document_->id; }
 
+std::vector<std::string> KeyringDescription::warnings() const {
+  std::vector<std::string> all;
+  if (has_single_key)
+    all.push_back("one key alone opens the data of this repository; if it is lost, every backup is lost");
+  all.insert(all.end(), differences.begin(), differences.end());
+  return all;
+}
+
 KeyringDescription Keyring::describe(const KeyConfig& config) const {
-  KeyringDescription out{
-      .number = document_->number, .data_public = document_->data_public, .keys = {}, .warnings = {}};
+  KeyringDescription out;
+  out.number = document_->number;
+  out.data_public = document_->data_public;
   if (document_->passphrase) out.keys.push_back({std::nullopt, document_->passphrase->wraps_data});
   for (const RecipientEntry& entry : document_->recipients) out.keys.push_back({entry.recipient, true});
-  const auto ways =
-      std::count_if(out.keys.begin(), out.keys.end(), [](const KeyringKey& key) { return key.opens_data; });
-  if (ways < 2)
-    out.warnings.push_back("one key alone opens the data of this repository; if it is lost, every backup is lost");
+  out.has_single_key =
+      std::count_if(out.keys.begin(), out.keys.end(), [](const KeyringKey& key) { return key.opens_data; }) == 1;
   const auto configured = parse_recipients(config);
-  if (!configured) out.warnings.push_back(configured.error().message());
+  if (!configured) out.differences.push_back(configured.error().message());
   if (!configured || configured->empty()) return out;
   for (const AgeRecipient& recipient : *configured)
     if (document_->find(recipient) == nullptr)
-      out.warnings.push_back(
+      out.differences.push_back(
           fmt::format("{} is in {}-recipient and cannot read the repository: pgark key add-recipient",
                       to_string(recipient), config.repo));
   for (const RecipientEntry& entry : document_->recipients)
     if (std::find(configured->begin(), configured->end(), entry.recipient) == configured->end())
-      out.warnings.push_back(fmt::format("{} can read the repository and is not in {}-recipient",
-                                         to_string(entry.recipient), config.repo));
+      out.differences.push_back(fmt::format("{} can read the repository and is not in {}-recipient",
+                                            to_string(entry.recipient), config.repo));
   return out;
 }
 

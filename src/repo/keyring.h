@@ -44,7 +44,11 @@ struct KeyringDescription {
   X25519Public
       data_public{};  // Tells one repository's keys from any other's; nobody can copy it without its private half.
   std::vector<KeyringKey> keys;
-  std::vector<std::string> warnings;
+  bool has_single_key = false;           // One key alone opens the data.
+  std::vector<std::string> differences;  // Recipients that are configured and those of the keyring, where they differ.
+
+  /// What the operator should be warned of.
+  std::vector<std::string> warnings() const;
 };
 
 /// What one configured key did.
@@ -69,8 +73,7 @@ class Keyring {
   std::string text() const;
   unsigned number() const;
   const RepositoryId& repository_id() const;
-  /// Names and kinds of the keys, without secrets, and what the operator should be warned of.
-  /// Warns of a single key, and of recipients that are configured and not those of the keyring.
+  /// Names and kinds of the keys, without secrets.
   KeyringDescription describe(const KeyConfig& config) const;
 
   /// Open with each configured key by itself.

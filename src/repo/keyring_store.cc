@@ -33,8 +33,9 @@ Result<std::vector<unsigned>> list_numbers(ObjectStore& store) {
   return numbers;
 }
 
-// None if there is none.
-Result<std::optional<Keyring>> find_newest(ObjectStore& store) {
+}  // namespace
+
+Result<std::optional<Keyring>> find_keyring(ObjectStore& store) {
   for (int attempt = 1;; ++attempt) {
     TRY_ASSIGN(const auto numbers, list_numbers(store));
     if (numbers.empty()) return std::optional<Keyring>();
@@ -47,10 +48,8 @@ Result<std::optional<Keyring>> find_newest(ObjectStore& store) {
   }
 }
 
-}  // namespace
-
 Result<Keyring> read_keyring(ObjectStore& store, const RepositoryId& id) {
-  TRY_ASSIGN(auto keyring, find_newest(store));
+  TRY_ASSIGN(auto keyring, find_keyring(store));
   if (!keyring)
     return Error(Errc::kCorrupt, "it is encrypted, and its keyring.* is gone")
         .with_hint("bring keyring.* back from a copy of the repository; without it nothing in it can be read");
@@ -68,14 +67,14 @@ Result<RepositoryKeys> open_keyring(ObjectStore& store, const RepositoryId& id, 
 }
 
 Result<Keyring> create_keyring(ObjectStore& store, const RepositoryId& proposed_id, const KeyConfig& config) {
-  TRY_ASSIGN_CTX(auto found, find_newest(store), "create keyring");
+  TRY_ASSIGN_CTX(auto found, find_keyring(store), "create keyring");
   if (found) return *std::move(found);
   TRY_ASSIGN_CTX(Keyring keyring, Keyring::create(proposed_id, config), "create keyring");
   const auto written = store.put(key_of(keyring.number()), as_bytes(keyring.text()));
   if (!written && written.error().code() != Errc::kAlreadyExists)
     return Error(written.error()).with_context("create keyring");
   // What is there now, whoever wrote it.
-  TRY_ASSIGN_CTX(found, find_newest(store), "create keyring");
+  TRY_ASSIGN_CTX(found, find_keyring(store), "create keyring");
   if (!found) return Error(Errc::kOutcomeUnknown, "create keyring: it was written and is not there");
   return *std::move(found);
 }

@@ -1,6 +1,7 @@
 // Keyrings as objects: "keyring.<n>" at the root of a repository, the highest of which counts.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,10 @@
 #include "store/object_store.h"
 
 namespace pgark {
+
+/// The newest keyring; none if there is none.
+/// Errors: kCorrupt if it is damaged; those of the store.
+Result<std::optional<Keyring>> find_keyring(ObjectStore& store);
 
 /// Read the newest keyring of the repository `id`.
 /// Errors: kCorrupt if there is none, or it is damaged or of another repository; those of the store.

@@ -123,7 +123,7 @@ TEST_F(KeyringTest, PassphraseAloneOpensEverything) {
   const auto description = keyring.describe(config_with(passphrase(kPassphrase)));
   ASSERT_EQ(description.keys.size(), 1u);
   EXPECT_TRUE(description.keys[0].opens_data);
-  EXPECT_THAT(description.warnings, ElementsAre(HasSubstr("one key alone")));
+  EXPECT_THAT(description.warnings(), ElementsAre(HasSubstr("one key alone")));
 }
 
 TEST_F(KeyringTest, WithRecipientsThePassphraseDoesNotOpenData) {
@@ -138,7 +138,7 @@ TEST_F(KeyringTest, WithRecipientsThePassphraseDoesNotOpenData) {
     EXPECT_TRUE(must_open(keyring, config_with(passphrase(kPassphrase), {}, identity)).data_private.has_value());
   }
   const auto description = keyring.describe(config_with(passphrase(kPassphrase), {alice(), bob()}));
-  EXPECT_THAT(description.warnings, IsEmpty());
+  EXPECT_THAT(description.warnings(), IsEmpty());
   ASSERT_EQ(description.keys.size(), 3u);
   EXPECT_FALSE(description.keys[0].opens_data);
 }
@@ -228,7 +228,7 @@ TEST_F(KeyringTest, RecipientsThatOnlyTheConfigurationKnowsAreNotBelieved) {
   EXPECT_THAT(refused.error().to_string(), HasSubstr("add-recipient"));
 
   const Keyring sealed = make(config_with(passphrase(kPassphrase), {alice()}));
-  EXPECT_THAT(sealed.describe(config_with(passphrase(kPassphrase), {bob()})).warnings,
+  EXPECT_THAT(sealed.describe(config_with(passphrase(kPassphrase), {bob()})).warnings(),
               ElementsAre(HasSubstr("one key alone"), AllOf(HasSubstr(bob()), HasSubstr("cannot read")),
                           AllOf(HasSubstr(alice()), HasSubstr("is not in repo1-recipient"))));
 }
