@@ -225,14 +225,14 @@ void HttpFake::serve(Connection& connection, size_t number) {
     if (!whole) break;
     const std::string method = request.method;
     const bool wants_close = request.header("connection") == "close";
-    if (!send_answer(socket, handle(std::move(request)), method) || wants_close) break;
+    if (!send_answer(socket, handle(request), method) || wants_close) break;
   }
   const MutexLock lock(mu_);
   (void)connection.socket.close();
   connection.done = true;
 }
 
-HttpAnswer HttpFake::handle(HttpRequest request) {
+HttpAnswer HttpFake::handle(const HttpRequest& request) {
   const MutexLock one_at_a_time(handler_mu_);
   {
     const MutexLock lock(mu_);

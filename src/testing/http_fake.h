@@ -87,7 +87,7 @@ class HttpFake {
   HttpFake(File listener, int port, HttpHandler handler);
   void accept_all();
   void serve(Connection& connection, size_t number);
-  HttpAnswer handle(HttpRequest request);
+  HttpAnswer handle(const HttpRequest& request);
   /// Send an answer; whether the connection stays.
   bool send_answer(int socket, const HttpAnswer& answer, std::string_view method);
   /// Wait, unless the server is being stopped: false then.

@@ -97,7 +97,7 @@ RawAzure RawAzure::with_key(std::string base64_key) const {
   return RawAzure(std::move(other));
 }
 
-Result<HttpReply> RawAzure::request(const std::string& method, const std::string& path, HttpHeaders query,
+Result<HttpReply> RawAzure::request(const std::string& method, const std::string& path, const HttpHeaders& query,
                                     std::string_view body, HttpHeaders headers) const {
   const std::string encoded_path = percent_encode("/" + endpoint_.account + path, true);
   std::map<std::string, std::string> signed_query;

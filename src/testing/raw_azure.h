@@ -31,7 +31,7 @@ class RawAzure {
   RawAzure with_key(std::string base64_key) const;
 
   /// A signed request. `path` "/container/blob" and `query` are not encoded yet.
-  Result<HttpReply> request(const std::string& method, const std::string& path, HttpHeaders query = {},
+  Result<HttpReply> request(const std::string& method, const std::string& path, const HttpHeaders& query = {},
                             std::string_view body = {}, HttpHeaders headers = {}) const;
 
   // Errors of these: kInternal with the server's answer unless it is a success; kNotFound for 404.
