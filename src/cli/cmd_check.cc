@@ -51,7 +51,9 @@ Result<CheckOptions> check_options(const Settings& settings) {
                         .archive_lag = settings.duration("check-archive-lag")};
   for (const unsigned number : settings.repositories()) {
     CheckedPlace& place = options.places[number];
-    place.path = settings.text(fmt::format("repo{}-path", number));
+    // Of a directory of this host alone can be told what lies beside it.
+    if (settings.text(fmt::format("repo{}-type", number)) == "posix")
+      place.path = settings.text(fmt::format("repo{}-path", number));
     TRY_ASSIGN(place.retention, retention_rules(settings, number));
   }
   options.foreign_archive_command = !settings.boolean("archive-mode-check");

@@ -79,10 +79,18 @@ CommandFunction command_function(Command command) {
       return cmd_info;
     case Command::kKey:
       return cmd_key;
+    case Command::kRepoCheck:
+      return cmd_repo_check;
+    case Command::kRepoCopy:
+      return cmd_repo_copy;
     case Command::kRepoGet:
       return cmd_repo_get;
     case Command::kRepoLs:
       return cmd_repo_ls;
+    case Command::kRepoPut:
+      return cmd_repo_put;
+    case Command::kRepoRm:
+      return cmd_repo_rm;
     case Command::kRestore:
       return cmd_restore;
     case Command::kStanzaCreate:

@@ -172,10 +172,13 @@ const std::vector<CommandGroup>& command_groups() {
   static const std::vector<CommandGroup> groups = {
       {"Back up and restore",
        {Command::kBackup, Command::kRestore, Command::kInfo, Command::kTimeline, Command::kAnnotate}},
-      {"Keep, check and remove backups", {Command::kVerify, Command::kHold, Command::kExpire}},
+      {"Keep, check and remove backups", {Command::kVerify, Command::kHold, Command::kExpire, Command::kRepoCopy}},
       {"Archive WAL", {Command::kArchivePush, Command::kArchiveGet, Command::kArchiveHeal}},
-      {"Set up", {Command::kStanzaCreate, Command::kCheck, Command::kKey, Command::kStart, Command::kStop, Command::kStanzaDelete}},
-      {"Look into the repository", {Command::kRepoLs, Command::kRepoGet}},
+      {"Set up",
+       {Command::kStanzaCreate, Command::kCheck, Command::kKey, Command::kStart, Command::kStop,
+        Command::kStanzaDelete}},
+      {"Look into the repository",
+       {Command::kRepoCheck, Command::kRepoLs, Command::kRepoGet, Command::kRepoPut, Command::kRepoRm}},
       {"About pgark", {Command::kHelp, Command::kVersion}},
   };
   return groups;

@@ -96,12 +96,39 @@ constexpr CommandSpec kCommands[] = {
      "(--new-cipher-pass-file or -command). add-recipient and remove-recipient take a public key (age1...).\n\n"
      "Changes are made at once and rewrite no data. Of several repositories, --repo chooses the one to change.",
      "ACTION [RECIPIENT]", 1, 2, false, false, true},
+    {kRepoCheck, "repo-check", "Try whether a repository's storage keeps its promises",
+     "Runs the checks that every kind of storage has to pass against this one, over several connections (process-max): "
+     "that no name is ever overwritten, that objects are seen whole or not at all, that what was written is found by "
+     "every "
+     "call, and many more. Then measures how long calls take and how fast data goes there and back. Everything happens "
+     "below a path of its own, pgark-check-..., and is removed again. No stanza has to exist yet, only the directory or "
+     "bucket.\n\n"
+     "Says what the storage lacks and what pgark does about that. Exits with 1 when a promise is broken.",
+     "", 0, 0, false, false, true},
+    {kRepoCopy, "repo-copy", "Copy a stanza from one repository to another",
+     "Copies what --to lacks from --from: cluster records, WAL, and backup after backup, for a new region or a repository "
+     "that was moved or down. Every byte is checked on its way, and encrypted anew where the repositories have keys of "
+     "their own. What is there already is not read again, so a run that was ended goes on where it was. Backups that a "
+     "retention rule removed from --to stay away unless named with --set.\n\n"
+     "Exits with 1 if something was damaged in --from and could not be copied.",
+     "", 0, 0, true, false, true},
     {kRepoGet, "repo-get", "Print one object of the repository",
      "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, anything else as JSON; the "
      "bytes as they are stored with --raw. The name is the one `repo-ls` shows.",
      "NAME", 1, 1, false, false, true},
     {kRepoLs, "repo-ls", "List objects of the repository",
      "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
+    {kRepoPut, "repo-put", "Store an object of your own in the repository",
+     "Stores a file, or standard input, under a name beside what pgark keeps: notes, keys of something else, a copy of a "
+     "configuration. The bytes are stored as they are, also in an encrypted repository; `repo-get --raw` prints them. A "
+     "name that exists is never overwritten. Names that pgark itself writes are refused without --force.",
+     "NAME [FILE]", 1, 2, false, true, false},
+    {kRepoRm, "repo-rm", "Remove objects from the repository",
+     "Removes one object, or with --recurse everything below a path. What belongs to pgark, anything of a stanza among "
+     "it, "
+     "is refused without --force: `expire` and `stanza-delete` remove that, in an order in which every backup that is "
+     "listed can be restored.",
+     "NAME", 1, 1, false, true, false},
     {kRestore, "restore", "Restore the cluster, also to a moment in its past",
      "Copies a backup into an empty pg1-path, or makes what is there match it with --delta, and sets up recovery, so "
      "that "
@@ -302,6 +329,12 @@ constexpr OptionSpec kOptions[] = {
                     "space at once, also from under them."},
     {.name = "filter", .type = kString, .commands = kRepoLs, .source = OptionSource::kCommandLine,
      .summary = "regular expression that listed names have to match"},
+    {.name = "force", .type = kBoolean, .commands = kRepoPut, .source = OptionSource::kCommandLine, .value_default = "n",
+     .summary = "store also under a name that pgark itself writes",
+     .description = "To put back an object from a copy of the repository. A name that exists stays as it is."},
+    {.name = "force", .type = kBoolean, .commands = kRepoRm, .source = OptionSource::kCommandLine, .value_default = "n",
+     .summary = "remove also what belongs to pgark",
+     .description = "Backups that need what is removed can then not be restored."},
     {.name = "force", .type = kBoolean, .commands = kStop, .source = OptionSource::kCommandLine, .value_default = "n",
      .summary = "end pgark processes that are running",
      .description = "Sends SIGTERM to the processes of the stanza that hold a lock on this machine; they stop cleanly."},
@@ -333,6 +366,8 @@ constexpr OptionSpec kOptions[] = {
     {.name = "online", .type = kBoolean, .commands = kStanzaCreate, .value_default = "y",
      .summary = "compare the data directory with the running server",
      .description = "With --no-online the stanza is created from the files in pg1-path alone."},
+    {.name = "from", .type = kInteger, .commands = kRepoCopy, .source = OptionSource::kCommandLine, .min = 1, .max = 256,
+     .required = kRepoCopy, .summary = "number of the repository to copy from"},
     {.name = "new-cipher-pass", .type = kString, .commands = kKey, .source = OptionSource::kCommandLine, .secret = true,
      .summary = "new passphrase of the repository",
      .description = "With key rotate; as PGARK_NEW_CIPHER_PASS in the environment, since others can see a command line."},
@@ -364,6 +399,8 @@ constexpr OptionSpec kOptions[] = {
      .summary = "recovery setting of PostgreSQL to write: NAME=VALUE",
      .description = "Repeatable. Goes to recovery.conf up to PostgreSQL 11 and to postgresql.auto.conf from 12. Settings "
                     "that pgark writes itself for the target cannot be given."},
+    {.name = "recurse", .type = kBoolean, .commands = kRepoRm, .source = OptionSource::kCommandLine,
+     .value_default = "n", .summary = "remove everything below the path"},
     {.name = "recurse", .type = kBoolean, .commands = kRepoLs, .source = OptionSource::kCommandLine,
      .value_default = "n", .summary = "list everything below the path"},
     {.name = "relation", .type = kList, .commands = kTimeline, .source = OptionSource::kCommandLine,
@@ -394,6 +431,9 @@ constexpr OptionSpec kOptions[] = {
     {.name = "set", .type = kList, .commands = kVerify, .source = OptionSource::kCommandLine,
      .default_note = "all backups, and all WAL", .summary = "label of a backup to verify",
      .description = "Repeatable. With it only the WAL is read that those backups need to be consistent."},
+    {.name = "set", .type = kList, .commands = kRepoCopy, .source = OptionSource::kCommandLine,
+     .default_note = "all backups, and all WAL", .summary = "label of a backup to copy",
+     .description = "Repeatable. With it only the WAL is copied that those backups need to be consistent."},
     {.name = "sort", .type = kEnum, .commands = kRepoLs, .source = OptionSource::kCommandLine, .value_default = "asc",
      .allowed = "asc|desc|none", .summary = "order of the list"},
     {.name = "resume", .type = kBoolean, .commands = kBackup, .value_default = "y",
@@ -429,6 +469,8 @@ constexpr OptionSpec kOptions[] = {
      .summary = "timeline to recover along: a number, current or latest"},
     {.name = "target-timeline", .type = kString, .commands = kTimeline, .source = OptionSource::kCommandLine,
      .value_default = "latest", .summary = "timeline to look along with its ancestors: a number or latest"},
+    {.name = "to", .type = kInteger, .commands = kRepoCopy, .source = OptionSource::kCommandLine, .min = 1, .max = 256,
+     .required = kRepoCopy, .summary = "number of the repository to copy to"},
     {.name = "time-limit", .type = kTime, .commands = kVerify, .source = OptionSource::kCommandLine,
      .default_note = "none", .min = 1, .max = 7 * kDay,
      .summary = "end after this time, to go on with the next run"},
@@ -486,10 +528,10 @@ constexpr OptionSpec kOptions[] = {
     {.name = "lock-path", .type = kPath, .commands = kWork, .group = kGeneral, .value_default = "/tmp/pgark",
      .summary = "directory of lock and stop files",
      .description = "Has to be the same for every command of a stanza on one machine."},
-    {.name = "process-max", .type = kInteger, .commands = kArchiving | kArchiveHeal | kBackup | kRestore | kVerify, .group = kGeneral,
+    {.name = "process-max", .type = kInteger, .commands = kArchiving | kArchiveHeal | kBackup | kRepoCheck | kRepoCopy | kRestore | kVerify, .group = kGeneral,
      .default_note = "number of cores, at most 8", .min = 1, .max = 999,
      .summary = "worker threads that read, compress and transfer"},
-    {.name = "progress", .type = kBoolean, .commands = kBackup | kRestore | kVerify, .group = kGeneral,
+    {.name = "progress", .type = kBoolean, .commands = kBackup | kRepoCopy | kRestore | kVerify, .group = kGeneral,
      .default_note = "y if standard error is a terminal", .summary = "show a progress bar",
      .description = "Without it, progress is logged at the detail level."},
     {.name = "protocol-timeout", .type = kTime, .commands = kWithRepo, .group = kGeneral, .value_default = "1830",
@@ -500,7 +542,7 @@ constexpr OptionSpec kOptions[] = {
      .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, segments fetched ahead of "
                     "recovery, notes of WAL that archive-push-queue-max gave up, and where an interrupted verify was. Outside the data directory, and writable for the server's user."},
     {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
-     .required = kWork - (kInfo | kKey | kRepoGet | kRepoLs | kStart | kStop),
+     .required = kWork - (kInfo | kKey | kRepoCheck | kRepoGet | kRepoLs | kRepoPut | kRepoRm | kStart | kStop),
      .summary = "name of the cluster's configuration",
      .description = "Letters, digits, '.', '_' and '-', not beginning with '.'."},
 
@@ -674,8 +716,6 @@ constexpr RefusedValue kRefusedValues[] = {
 constexpr RefusedCommand kRefusedCommands[] = {
     {"manifest", "use `info --set=LABEL --output=json`"},
     {"repo-create", "`stanza-create` creates the directory of the repository"},
-    {"repo-put", "objects are only written by the commands that own them"},
-    {"repo-rm", "objects are only deleted by the commands that own them"},
     {"server", "run pgark on the machine of the cluster with the repository mounted"},
     {"server-ping", "run pgark on the machine of the cluster with the repository mounted"},
     {"stanza-upgrade", "create a new stanza for the upgraded cluster"},

@@ -10,7 +10,8 @@ namespace pgark::option_specs {
 /// Commands that open a repository.
 inline constexpr CommandSet kWithRepo =
     Command::kAnnotate | Command::kArchiveGet | Command::kArchiveHeal | Command::kArchivePush | Command::kBackup |
-    Command::kCheck | Command::kExpire | Command::kHold | Command::kInfo | Command::kKey | Command::kRepoGet | Command::kRepoLs |
+    Command::kCheck | Command::kExpire | Command::kHold | Command::kInfo | Command::kKey | Command::kRepoCheck |
+    Command::kRepoCopy | Command::kRepoGet | Command::kRepoLs | Command::kRepoPut | Command::kRepoRm |
     Command::kRestore | Command::kStanzaCreate | Command::kStanzaDelete | Command::kTimeline | Command::kVerify;
 
 /// Where repositories live, and with which keys: repo-type, repo-s3-*, repo-azure-*, repo-gcs-*, repo-sftp-*,

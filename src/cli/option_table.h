@@ -25,8 +25,12 @@ enum class Command : unsigned char {
   kHold,
   kInfo,
   kKey,
+  kRepoCheck,
+  kRepoCopy,
   kRepoGet,
   kRepoLs,
+  kRepoPut,
+  kRepoRm,
   kRestore,
   kStanzaCreate,
   kStanzaDelete,
@@ -36,7 +40,7 @@ enum class Command : unsigned char {
   kVerify,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 21;
+inline constexpr size_t kCommandCount = 25;
 
 /// A set of commands.
 struct CommandSet {

@@ -373,8 +373,8 @@ class SettingsResolver {
     const auto number = static_cast<unsigned>(repo->number);
     if (std::ranges::find(configured, number) == configured.end()) {
       return Error(Errc::kInvalid, fmt::format("{}: repository {} is not configured", repo->where, number))
-          .with_hint(
-              fmt::format("set repo{}-path, or use one of those configured: {}", number, fmt::join(configured, ", ")));
+          .with_hint(fmt::format("set repo{0}-path or repo{0}-type, or use one of those configured: {1}", number,
+                                 fmt::join(configured, ", ")));
     }
     std::map<std::string, std::string> paths;
     for (const unsigned index : configured) {

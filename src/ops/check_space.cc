@@ -82,14 +82,16 @@ void examine_elsewhere(CheckState& state) {
     const auto looked = state.access->look_at_place(place.path);
     if (!looked || looked->is_network) return;
   }
-  state.add({.severity = Severity::kInfo,
-             .code = "no_repository_elsewhere",
-             .what = state.options.places.size() == 1 ? "the only repository is in a file system of this host"
-                                                      : "every repository is in a file system of this host",
-             .why = "a fire, a theft or an intruder takes the cluster and all backups; disks attached over the network "
-                    "look local, too",
-             .mend = fmt::format("add repo{}-path on a mount from another machine, best at another site",
-                                 state.options.places.rbegin()->first + 1)});
+  state.add(
+      {.severity = Severity::kInfo,
+       .code = "no_repository_elsewhere",
+       .what = state.options.places.size() == 1 ? "the only repository is in a file system of this host"
+                                                : "every repository is in a file system of this host",
+       .why = "a fire, a theft or an intruder takes the cluster and all backups; disks attached over the network "
+              "look local, too",
+       .mend = fmt::format("add one in an object store or on an SSH server (repo{0}-type), or repo{0}-path on a mount "
+                           "from another machine; best at another site",
+                           state.options.places.rbegin()->first + 1)});
 }
 
 /// What forecast_space() wants to know of a repository.
