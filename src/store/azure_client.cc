@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <optional>
 
 #include "codec/encoding.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "store/azure_sign.h"
 
 namespace pgark {
@@ -119,7 +121,7 @@ Result<HttpRequest> AzureClient::prepare(const AzureRequest& request) {
       request.blob.empty() ? base_path_ : fmt::format("{}/{}", base_path_, url_encode(request.blob, true));
   std::string query = encode_query(request.query);
   http.headers.push_back({"x-ms-version", std::string(kVersion)});
-  http.headers.push_back({"x-ms-date", format_http_date(settings_.cloud.clock->now())});
+  http.headers.push_back({"x-ms-date", format_http_date(now())});
   switch (settings_.key_type) {
     case AzureKeyType::kShared: {
       const AzureRequestToSign to_sign{.method = request.method,
@@ -149,9 +151,26 @@ Result<HttpResponse> AzureClient::perform(const AzureRequest& request, std::stri
   for (bool again = false;; again = true) {
     TRY_ASSIGN_CTX(HttpRequest http, prepare(request), what);
     TRY_ASSIGN_CTX(HttpResponse answer, http_->perform(std::move(http)), what);
-    if (answer.status != 401 || tokens_ == nullptr || again) return answer;
-    tokens_->invalidate();
+    if (again) return answer;
+    if (answer.status == 401 && tokens_ != nullptr) {
+      tokens_->invalidate();
+    } else if (answer.status != 403 || !correct_clock(answer)) {
+      return answer;
+    }
   }
+}
+
+/// Whether a request was refused for its time, and may be signed again with another.
+bool AzureClient::correct_clock(const HttpResponse& answer) {
+  if (settings_.key_type != AzureKeyType::kShared || error_code(answer) != "AuthenticationFailed") return false;
+  const auto theirs = parse_http_date(answer.header("date"));
+  if (!theirs || std::chrono::abs(now() - *theirs) < kClockSkewMax) return false;
+  const auto skew = *theirs - settings_.cloud.clock->now();
+  if (skew_us_.exchange(skew.count()) == 0)
+    log_warn("{}: the clock of this machine is {} s {}; requests are signed with the service's time", place_,
+             std::abs(std::chrono::duration_cast<std::chrono::seconds>(skew).count()),
+             skew.count() > 0 ? "slow" : "fast");
+  return true;
 }
 
 Result<std::unique_ptr<HttpCall>> AzureClient::start(const AzureRequest& request, std::string_view what) {
@@ -179,22 +198,16 @@ Error AzureClient::failure(const HttpResponse& answer, const AzureRequest& reque
   if (error.code() == Errc::kNotFound && failure.code != "BlobNotFound")
     error = std::move(error).with_code(Errc::kInvalid);
   if (error.code() == Errc::kAlreadyExists) error = std::move(error).with_code(Errc::kOutcomeUnknown);
-  return hinted(std::move(error), failure, answer);
+  return hinted(std::move(error), failure);
 }
 
-Error AzureClient::hinted(Error error, const CloudFailure& failure, const HttpResponse& answer) const {
+Error AzureClient::hinted(Error error, const CloudFailure& failure) const {
   const std::string& label = settings_.cloud.label;
   const std::string& code = failure.code;
   if (failure.status == 403 && sas_end_ && *sas_end_ < settings_.cloud.clock->now())
     return std::move(error).with_hint(fmt::format(
         "the shared access signature in {}-azure-key ended at {}; set a new one", label, format_http_date(*sas_end_)));
   if (code == "AuthenticationFailed" || code == "InvalidAuthenticationInfo") {
-    const auto theirs = parse_http_date(answer.header("date"));
-    const auto skew = theirs ? std::chrono::abs(settings_.cloud.clock->now() - *theirs) : Timestamp::duration{};
-    if (skew > kClockSkewMax)
-      return std::move(error).with_hint(
-          fmt::format("the clocks of this machine and of the service differ by {} minutes; set the one here",
-                      std::chrono::duration_cast<std::chrono::minutes>(skew).count()));
     if (settings_.key_type == AzureKeyType::kSas)
       return std::move(error).with_hint(
           fmt::format("see whether the shared access signature in {}-azure-key is whole and still good", label));

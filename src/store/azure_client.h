@@ -1,6 +1,8 @@
 // Requests to one container of Azure Blob Storage: addresses, authorization, and what its refusals mean.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,7 +40,8 @@ class AzureClient {
   /// "repo1 at azure://account/container/prefix".
   const std::string& place() const { return place_; }
 
-  /// The answer, whatever its status; asked once more with a new token if the old one was refused.
+  /// The answer, whatever its status; asked once more with a new token if the old one was refused, or with the time of
+  /// the service if the clock of this machine is wrong (which is logged, and kept in mind).
   /// Errors: of the transport, with `what` before them.
   Result<HttpResponse> perform(const AzureRequest& request, std::string_view what);
 
@@ -54,7 +57,11 @@ class AzureClient {
  private:
   AzureClient() = default;
   Result<HttpRequest> prepare(const AzureRequest& request);
-  Error hinted(Error error, const CloudFailure& failure, const HttpResponse& answer) const;
+  Timestamp now() const {
+    return settings_.cloud.clock->now() + std::chrono::microseconds(skew_us_.load(std::memory_order_relaxed));
+  }
+  bool correct_clock(const HttpResponse& answer);
+  Error hinted(Error error, const CloudFailure& failure) const;
 
   AzureSettings settings_;
   std::string origin_;     // "https://account.blob.core.windows.net".
@@ -63,6 +70,7 @@ class AzureClient {
   Secret key_;  // kShared.
   Secret sas_;  // kSas.
   std::optional<Timestamp> sas_end_;
+  std::atomic<int64_t> skew_us_ = 0;  // The service's clock before ours.
   std::unique_ptr<BearerTokenSource> tokens_;
   std::unique_ptr<HttpClient> http_;
 };
