@@ -390,21 +390,40 @@ class Expiry {
 
 }  // namespace
 
+Result<bool> ExpireRemover::count(const ObjectInfo& object, Result<bool> gone, ExpireCount& removed) {
+  if (!gone && gone.error().code() == Errc::kPermission) {
+    if (report_.refused.count == 0) report_.refusal = gone.error().message();
+    report_.refused.add(object.bytes);
+    return false;
+  }
+  if (!gone) return Error(std::move(gone).error());
+  if (!dry_run_) log_detail("removed {}", object.key.value);
+  if (*gone) removed.add(object.bytes);
+  return true;
+}
+
 Result<bool> ExpireRemover::remove(const ObjectInfo& object, ExpireCount& removed) {
   TRY(cancel_.check());
-  if (!dry_run_) {
-    auto gone = store_.remove(object.key);
-    if (!gone && gone.error().code() == Errc::kPermission) {
-      if (report_.refused.count == 0) report_.refusal = gone.error().message();
-      report_.refused.add(object.bytes);
-      return false;
-    }
-    if (!gone) return Error(std::move(gone).error());
-    log_detail("removed {}", object.key.value);
-    if (!*gone) return true;
+  return count(object, dry_run_ ? Result<bool>(true) : store_.remove(object.key), removed);
+}
+
+Result<std::vector<bool>> ExpireRemover::remove_many(const std::vector<ObjectInfo>& objects, ExpireCount& removed) {
+  std::vector<bool> gone(objects.size(), true);
+  if (objects.empty()) return gone;
+  TRY(cancel_.check());
+  std::vector<ObjectKey> keys;
+  keys.reserve(objects.size());
+  for (const ObjectInfo& object : objects) keys.push_back(object.key);
+  std::vector<Result<bool>> results;
+  if (!dry_run_) results = store_.remove_many(keys);
+  std::optional<Error> failure;
+  for (size_t i = 0; i < objects.size(); ++i) {
+    const auto counted = count(objects[i], dry_run_ ? Result<bool>(true) : std::move(results[i]), removed);
+    if (!counted && !failure) failure = counted.error();
+    gone[i] = counted.has_value() && *counted;
   }
-  removed.add(object.bytes);
-  return true;
+  if (failure) return *failure;
+  return gone;
 }
 
 std::string_view expire_outcome_name(ExpiredBackup::Outcome outcome) {

@@ -32,14 +32,19 @@ Result<> expire_packs_of(const ExpirePass& pass, const ExpirePackNeed& need, con
   const bool known = need.labels.contains(packs.front().name.label);
   Timestamp newest = Timestamp::min();
   for (const StoredPack& pack : packs) newest = std::max(newest, pack.object.modified);
+  std::vector<ObjectInfo> old;
   for (const StoredPack& pack : packs) {
     if (need.kept.has(pack.name)) continue;
     if (need.waiting.has(pack.name) || !pass.is_old(known ? pack.object.modified : newest)) {
       pass.report.waiting_packs.add(pack.object.bytes);
       continue;
     }
-    TRY(pass.remover.remove(pack.object, pass.report.packs));
+    old.push_back(pack.object);
+    if (old.size() < kExpireBatch) continue;
+    TRY(pass.remover.remove_many(old, pass.report.packs));
+    old.clear();
   }
+  TRY(pass.remover.remove_many(old, pass.report.packs));
   return {};
 }
 

@@ -23,13 +23,21 @@ class ExpireRemover {
 
   /// False if the store refuses, which is counted. An object that is gone already counts as removed by others.
   Result<bool> remove(const ObjectInfo& object, ExpireCount& removed);
+  /// The same of several, in no particular order and with as few requests as the store needs. An error comes after all
+  /// were tried.
+  Result<std::vector<bool>> remove_many(const std::vector<ObjectInfo>& objects, ExpireCount& removed);
 
  private:
+  Result<bool> count(const ObjectInfo& object, Result<bool> gone, ExpireCount& removed);
+
   ObjectStore& store_;
   const CancelToken& cancel_;
   const bool dry_run_;
   ExpireReport& report_;
 };
+
+/// How many objects a pass lets gather before it removes them.
+inline constexpr size_t kExpireBatch = 500;
 
 /// Where a pass works and what it knows.
 struct ExpirePass {

@@ -202,6 +202,10 @@ class LitteredStore final : public ObjectStore {
     ++removals;
     return inner_.remove(key);
   }
+  std::vector<Result<bool>> remove_many(std::span<const ObjectKey> keys) override {
+    ++batches;
+    return ObjectStore::remove_many(keys);
+  }
   Result<StaleTemporaries> remove_stale_temporaries(std::chrono::seconds age_min) override {
     ages.push_back(age_min);
     removals_before = removals;
@@ -210,6 +214,7 @@ class LitteredStore final : public ObjectStore {
 
   uint64_t removals = 0;
   uint64_t removals_before = 0;
+  uint64_t batches = 0;
   std::vector<std::chrono::seconds> ages;
   Result<StaleTemporaries> answer = StaleTemporaries{3, 4096, 1};
 
@@ -245,6 +250,27 @@ TEST(Expire, RemovesWhatKilledWritersLeftBehindLastAndNeverYoung) {
   EXPECT_THAT(report->warnings, Contains(HasSubstr("no right to look")));
   EXPECT_THAT(littered.ages, ElementsAre(std::chrono::hours(24), std::chrono::hours(1)))
       << "0 is no age: a writer of another machine may be at work";
+}
+
+TEST(Expire, RemovesTogetherWhatGoesTogether) {
+  Scene scene;
+  scene.options.rules.full = 1;
+  scene.options.grace = 0ms;
+  scene.backup(BackupType::kFull, {}, 3);
+  scene.wal(700);
+  scene.backup(BackupType::kFull);
+  LitteredStore littered(scene.faults_);
+  const auto repository = Repository::open(littered);
+  ASSERT_TRUE(repository.has_value());
+  const CancelToken cancel;
+  SetClock clock;
+  clock.time += days(30);
+  const auto report = run_expire(**repository, clock, cancel, scene.options);
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_GT(report->wal.count, 600u);
+  EXPECT_EQ(report->packs.count, 3u);
+  EXPECT_GT(littered.removals, 600u);
+  EXPECT_LE(littered.batches, 4u);
 }
 
 TEST(Expire, NeedsAStanza) {

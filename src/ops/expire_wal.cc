@@ -62,7 +62,8 @@ class WalPass {
       }
       if (!skipped && (!page.more || page.objects.empty())) break;
     }
-    return remove_copies();
+    TRY(remove_copies());
+    return remove_batch();
   }
 
  private:
@@ -114,15 +115,32 @@ class WalPass {
     return &*dropped_;
   }
 
-  /// Remove the copies of one file, the first one last: while its name is free there is no other.
+  /// Remove the copies of one file, the first one last: while its name is free there is no other. Nearly all files have
+  /// one copy, and are removed together.
   Result<> remove_copies() {
-    bool gone = true;
-    for (size_t i = copies_.size(); i-- > 0 && gone;) {
-      TRY_ASSIGN(gone, pass_.remover.remove(copies_[i], pass_.report.wal));
+    if (copies_.size() == 1) {
+      batch_.push_back(copies_.front());
+      batch_segments_.push_back(segment_);
+      if (batch_.size() >= kExpireBatch) TRY(remove_batch());
+    } else if (!copies_.empty()) {
+      TRY(remove_batch());
+      bool gone = true;
+      for (size_t i = copies_.size(); i-- > 0 && gone;) {
+        TRY_ASSIGN(gone, pass_.remover.remove(copies_[i], pass_.report.wal));
+      }
+      if (gone && segment_) add_to_ranges(*segment_);
     }
-    if (gone && segment_ && !copies_.empty()) add_to_ranges(*segment_);
     copies_.clear();
     segment_.reset();
+    return {};
+  }
+
+  Result<> remove_batch() {
+    TRY_ASSIGN(const std::vector<bool> gone, pass_.remover.remove_many(batch_, pass_.report.wal));
+    for (size_t i = 0; i < batch_.size(); ++i)
+      if (gone[i] && batch_segments_[i]) add_to_ranges(*batch_segments_[i]);
+    batch_.clear();
+    batch_segments_.clear();
     return {};
   }
 
@@ -147,6 +165,8 @@ class WalPass {
   std::string name_;                // Key of the first copy of `copies_`.
   std::vector<ObjectInfo> copies_;  // Of one file, first generation first.
   std::optional<pg::WalSegment> segment_;
+  std::vector<ObjectInfo> batch_;  // Files with one copy, and which segments they are.
+  std::vector<std::optional<pg::WalSegment>> batch_segments_;
   std::optional<pg::WalSegment> last_;  // Removed before.
   std::optional<std::vector<DroppedWal>> dropped_;
 };

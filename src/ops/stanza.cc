@@ -33,18 +33,27 @@ Result<> remove_objects(const Repository& repository, const Removal& removal, co
   ObjectStore& store = repository.store();
   for (ListRequest request{.prefix = removal.prefix, .after = "", .limit = 1000};;) {
     TRY_ASSIGN(const ListPage page, store.list(request));
+    std::vector<ObjectKey> keys;
+    std::vector<uint64_t> bytes;
     for (const ObjectInfo& object : page.objects) {
       request.after = object.key.value;
       if (!removal.spared.empty() && object.key.value.starts_with(removal.spared)) continue;
       if (!object.key.value.ends_with(removal.suffix)) continue;
-      TRY(cancel.check());
-      TRY_ASSIGN(const bool removed, store.remove(object.key));
-      if (!removed) continue;
-      log_detail("removed {}", object.key.value);
+      keys.push_back(object.key);
+      bytes.push_back(object.bytes);
+    }
+    TRY(cancel.check());
+    std::vector<Result<bool>> removed = store.remove_many(keys);
+    std::optional<Error> failure;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (!removed[i].has_value() && !failure) failure = removed[i].error();
+      if (!removed[i].value_or(false)) continue;
+      log_detail("removed {}", keys[i].value);
       ++count;
       ++result.objects;
-      result.bytes += object.bytes;
+      result.bytes += bytes[i];
     }
+    if (failure) return *failure;
     if (!page.more || page.objects.empty()) return {};
   }
 }
