@@ -6,6 +6,7 @@
 #include "cli/access.h"
 #include "cli/command.h"
 #include "ops/object_view.h"
+#include "ops/repo_objects.h"
 
 namespace pgark {
 namespace {
@@ -39,7 +40,12 @@ Result<int> cmd_repo_get(CommandContext& context) {
     return Error(Errc::kNotFound, fmt::format("no object '{}' in {}", key.value, store->describe()))
         .with_hint("run 'pgark repo-ls' for the names there are");
   }
-  if (settings.boolean("raw")) {
+  bool as_stored = settings.boolean("raw");
+  if (!as_stored) {
+    TRY_ASSIGN(const bool own, belongs_to_pgark(*store, key.value));
+    as_stored = !own;  // Put here by repo-put: there is nothing to decode.
+  }
+  if (as_stored) {
     TRY_CTX(copy_stored_bytes(context, *store, *object), "print " + key.value);
     return kExitOk;
   }

@@ -113,14 +113,14 @@ constexpr CommandSpec kCommands[] = {
      "Exits with 1 if something was damaged in --from and could not be copied.",
      "", 0, 0, true, false, true},
     {kRepoGet, "repo-get", "Print one object of the repository",
-     "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, anything else as JSON; the "
-     "bytes as they are stored with --raw. The name is the one `repo-ls` shows.",
+     "Writes what an object holds to standard output: a WAL file as PostgreSQL gave it, what else pgark keeps as JSON, "
+     "what `repo-put` stored as it is; with --raw the bytes as they are stored. The name is the one `repo-ls` shows.",
      "NAME", 1, 1, false, false, true},
     {kRepoLs, "repo-ls", "List objects of the repository",
      "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
     {kRepoPut, "repo-put", "Store an object of your own in the repository",
      "Stores a file, or standard input, under a name beside what pgark keeps: notes, keys of something else, a copy of a "
-     "configuration. The bytes are stored as they are, also in an encrypted repository; `repo-get --raw` prints them. A "
+     "configuration. The bytes are stored as they are, also in an encrypted repository; `repo-get` prints them. A "
      "name that exists is never overwritten. Names that pgark itself writes are refused without --force.",
      "NAME [FILE]", 1, 2, false, true, false},
     {kRepoRm, "repo-rm", "Remove objects from the repository",

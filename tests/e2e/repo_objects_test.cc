@@ -45,8 +45,6 @@ TEST_F(RepoObjects, CheckNeedsNoStanzaAndLeavesNothing) {
   EXPECT_EQ(checked.at("atomic_create_only"), true);
   EXPECT_GT(checked.at("put").at("bytes_per_second"), 0);
   EXPECT_THAT(files_below(cli_->repo_path()), IsEmpty());
-  ASSERT_OK_AND_ASSIGN(const std::string text, cli_->run_ok({"repo-check"}));
-  EXPECT_THAT(text, HasSubstr("pgark can rely on this store"));
 }
 
 TEST_F(RepoObjects, BandwidthOfARepositoryIsLimited) {
