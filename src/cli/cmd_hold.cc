@@ -46,7 +46,7 @@ Result<int> cmd_hold(CommandContext& context) {
   TRY_ASSIGN(hold.until, wanted_until(context));
   hold.reason = settings.text("reason");
   hold.set = context.clock.now();
-  // A backup lives in one repository; without --repo it is looked for in all of them.
+  // Without --repo in every repository that has the backup.
   std::optional<unsigned> found;
   std::optional<Error> failed;
   for (const unsigned repo : settings.chosen_repositories()) {

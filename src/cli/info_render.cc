@@ -374,13 +374,21 @@ std::string listed_text(const InfoStanza& stanza, const ListedBackup& backup) {
 
 }  // namespace
 
-std::string render_info_json(const InfoDocument& document) {
+namespace {
+
+ordered_json document_json(const InfoDocument& document) {
   ordered_json stanzas = ordered_json::array();
   for (const InfoStanza& stanza : document.stanzas) stanzas.push_back(stanza_json(stanza));
-  return dump({{"repository", {{"location", document.repository}}}, {"stanzas", stanzas}});
+  ordered_json json{{"repository", {{"location", document.repository}}}, {"stanzas", stanzas}};
+  if (document.error)
+    json["error"] = {{"code", errc_name(document.error->code())},
+                     {"message", document.error->message()},
+                     {"hints", document.error->hints()}};
+  return json;
 }
 
-std::string render_info_text(const InfoDocument& document) {
+std::string document_text(const InfoDocument& document) {
+  if (document.error) return document.error->to_string() + "\n";
   if (document.stanzas.empty()) return fmt::format("no stanza exists in {}\n", document.repository);
   std::string text;
   for (const InfoStanza& stanza : document.stanzas) {
@@ -392,6 +400,23 @@ std::string render_info_text(const InfoDocument& document) {
     }
     for (const ListedBackup& backup : stanza.backups) text += "\n" + listed_text(stanza, backup);
   }
+  return text;
+}
+
+}  // namespace
+
+std::string render_info_json(const std::vector<InfoDocument>& documents) {
+  ordered_json json = document_json(documents.front());
+  json["others"] = ordered_json::array();
+  for (size_t i = 1; i < documents.size(); ++i) json["others"].push_back(document_json(documents[i]));
+  return dump(json);
+}
+
+std::string render_info_text(const std::vector<InfoDocument>& documents) {
+  if (documents.size() == 1) return document_text(documents.front());
+  std::string text;
+  for (const InfoDocument& document : documents)
+    text += fmt::format("{}== {}\n{}", text.empty() ? "" : "\n", document.repository, document_text(document));
   return text;
 }
 

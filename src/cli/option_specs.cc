@@ -560,8 +560,10 @@ constexpr OptionSpec kOptions[] = {
     {.name = "repo", .type = kInteger, .commands = kWithRepo, .group = kRepository, .source = OptionSource::kCommandLine,
      .default_note = "the lowest that is configured", .min = 1, .max = 256,
      .summary = "number of the repository to use",
-     .description = "Without it, archive-push and stanza-create use every repository that is configured (repo1-path, "
-                    "repo2-path, ...), and archive-get tries them in order."},
+     .description = "Without it every repository that is configured (repo1-path, repo2-path, ...) is used: stanza-create, "
+                    "archive-push and backup write to all, backup from one read of the cluster; check, expire, verify, info, "
+                    "annotate and hold go through all; restore and archive-get take the first that has what is wanted, and "
+                    "the next where it is damaged or out of reach. The rest use repo1."},
     {.name = "repo-retention-archive", .type = kInteger, .commands = kWithRetention, .group = kRepository,
      .family = kRepo, .default_note = "WAL is kept from the oldest backup on", .min = 1, .max = 9999999,
      .summary = "number of backups whose WAL is kept as a whole",
