@@ -21,9 +21,6 @@ namespace {
 constexpr size_t kOpenFilesMax = 256;
 // Kernels answer larger writes with larger pieces of memory, which are not always at hand.
 constexpr uint64_t kWriteBytesMax = 1u << 20;
-// What is read of a pack at once, on average, at least: of a local disk, and of a store that takes its time to answer.
-constexpr uint64_t kNearReadBytes = 64u << 10;
-constexpr uint64_t kFarReadBytes = 1u << 20;
 
 /// A file of a chunk while its pieces are written, by several workers as it happens.
 struct OpenPart {
@@ -98,12 +95,14 @@ class Copier {
   Copier(const Repository& repository, const std::string& stanza, const RestorePlan& plan, const CopyOptions& options,
          OwnerTable& owners, Progress& progress)
       : plan_(plan),
-        read_bytes_(repository.store().caps().kind == "posix" ? kNearReadBytes : kFarReadBytes),
+        shape_(read_shape(repository.store())),
+        slots_(std::max(options.workers, 1u)),
         fetcher_(repository, stanza, plan),
         maker_(plan, options.sync_files, owners),
         progress_(progress) {}
 
   Result<CopyTotals> run(const ManifestReader& manifest, unsigned workers, const CancelToken& cancel) {
+    workers += shape_.waiting_max;
     TRY(maker_.open_root());
     TRY((run_tasks<CopyTask>(
         workers, kQueuedBytesMax, cancel,
@@ -118,7 +117,7 @@ class Copier {
       TRY(cancel.check());
       TRY_ASSIGN_CTX(FileChunk chunk, restored_chunk(manifest, plan_, i),
                      "read manifest of backup " + plan_.backup.label);
-      const auto work = make_work(std::move(chunk), read_bytes_, maker_);
+      const auto work = make_work(std::move(chunk), shape_.slice_bytes, maker_);
       auto tasks = make_tasks(work, maker_);
       const size_t cost = tasks.empty() ? 0 : work->memory_bytes / tasks.size() + 1;
       for (CopyTask& task : tasks)
@@ -129,6 +128,7 @@ class Copier {
 
   Result<> work(BoundedQueue<CopyTask>& queue, const CancelToken& cancel) {
     CopyBuffers buffers;
+    buffers.fetch.slots = slots();
     while (auto task = queue.pop()) {
       TRY(cancel.check());
       for (const uint32_t file : task->empty_files) TRY(make_empty(task->work->chunk.files[file]));
@@ -152,7 +152,10 @@ class Copier {
     buffers.gathered.clear();
     auto fetched = fetch_slice(work, slice, buffers, cancel);
     // Also if that failed: what was fetched until then is there when the restore is completed.
-    TRY(write_gathered(work, buffers));
+    {
+      const WorkSlot slot(slots());
+      TRY(write_gathered(work, buffers));
+    }
     TRY(std::move(fetched));
     for (const SliceStretch& stretch : work.slices.stretches_of(slice)) TRY(begin_writeback_of(work, stretch));
     return {};
@@ -172,7 +175,7 @@ class Copier {
     };
     for (std::span<const Piece> left = work.slices.pieces_of(slice); !left.empty();) {
       TRY(cancel.check());
-      const auto pieces = left.first(pieces_of_one_read(work.chunk, left));
+      const auto pieces = left.first(pieces_of_one_read(work.chunk, left, shape_));
       TRY(fetcher_.fetch(work.chunk, pieces, buffers.fetch, take, place));
       left = left.subspan(pieces.size());
     }
@@ -256,12 +259,15 @@ class Copier {
     return close_unused(part);
   }
 
+  WorkSlots* slots() { return shape_.waiting_max > 0 ? &slots_ : nullptr; }
+
   void count_file(const FileEntry& entry) {
     if (!entry.continued) ++progress_.files_done;
   }
 
   const RestorePlan& plan_;
-  const uint64_t read_bytes_;
+  const ReadShape shape_;
+  WorkSlots slots_;  // As many as there would be workers if nobody had to wait.
   PieceFetcher fetcher_;
   FileMaker maker_;
   Progress& progress_;

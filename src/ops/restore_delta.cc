@@ -124,6 +124,8 @@ class Mender {
       : plan_(plan),
         index_(index),
         options_(options),
+        shape_(read_shape(repository.store())),
+        slots_(std::max(options.copy.workers, 1u)),
         fetcher_(repository, stanza, plan),
         hashes_(repository, stanza, plan.packs),
         maker_(plan, options.copy.sync_files, owners),
@@ -132,7 +134,7 @@ class Mender {
   Result<DeltaTotals> run(const ManifestReader& manifest, const CancelToken& cancel) {
     TRY(maker_.open_root());
     TRY((run_tasks<DeltaTask>(
-        std::max(options_.copy.workers, 1u), kQueuedBytesMax, cancel,
+        std::max(options_.copy.workers, 1u) + shape_.waiting_max, kQueuedBytesMax, cancel,
         [&](BoundedQueue<DeltaTask>& queue, const CancelToken& stop) { return produce(manifest, queue, stop); },
         [&](BoundedQueue<DeltaTask>& queue, const CancelToken& stop) { return work(queue, stop); })));
     DeltaTotals totals;
@@ -160,11 +162,14 @@ class Mender {
 
   Result<> work(BoundedQueue<DeltaTask>& queue, const CancelToken& cancel) {
     DeltaBuffers buffers;
+    WorkSlots* const slots = shape_.waiting_max > 0 ? &slots_ : nullptr;
+    buffers.fetch.slots = slots;
     while (auto task = queue.pop()) {
       buffers.hashed_extent.reset();  // Indexes of another chunk mean other extents.
       buffers.pieces.clear();
       for (const Slice& slice : task->slices) {
         TRY(cancel.check());
+        const WorkSlot slot(slots);
         TRY(compare_slice(*task->work, slice, buffers));
       }
       TRY(fetch(*task->work, buffers, cancel));
@@ -319,7 +324,7 @@ class Mender {
     sort_pieces(work.chunk, buffers.pieces);
     for (std::span<const Piece> left = buffers.pieces; !left.empty();) {
       TRY(cancel.check());
-      const auto pieces = left.first(pieces_of_one_read(work.chunk, left));
+      const auto pieces = left.first(pieces_of_one_read(work.chunk, left, shape_));
       const auto write = [&](const Piece& piece, Bytes content) { return write_piece(work, piece, content); };
       TRY(fetcher_.fetch(work.chunk, pieces, buffers.fetch, write));
       left = left.subspan(pieces.size());
@@ -371,6 +376,8 @@ class Mender {
   const RestorePlan& plan_;
   const DeltaIndex& index_;
   const DeltaOptions& options_;
+  const ReadShape shape_;
+  WorkSlots slots_;  // As many as there would be workers if nobody had to wait.
   PieceFetcher fetcher_;
   BlockHashes hashes_;
   FileMaker maker_;

@@ -11,6 +11,7 @@
 #include "codec/compress.h"
 #include "core/bytes.h"
 #include "ops/restore_plan.h"
+#include "ops/restore_tasks.h"
 #include "repo/manifest.h"
 
 namespace pgark {
@@ -29,15 +30,27 @@ struct Piece {
 
 /// Put the pieces of a chunk into the order in which its packs hold them.
 void sort_pieces(const FileChunk& chunk, std::vector<Piece>& pieces);
-/// How many of the first pieces, which are sorted, one read brings: neighbours of one pack, about a MiB. An extent's
-/// pieces are never parted: it would be decoded twice.
-size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces);
+
+/// How much is read of a store at once, and by how many threads.
+struct ReadShape {
+  uint64_t bytes_max = 1u << 20;     // Large enough to keep a disk busy, small enough for the second-level cache.
+  uint64_t gap_max = 64u << 10;      // Reading over so much of other backups' extents is cheaper than another request.
+  uint64_t slice_bytes = 64u << 10;  // What a slice reads of a pack, on average, at least.
+  unsigned waiting_max = 0;          // Threads beside the workers, so that reads wait for the store side by side.
+};
+/// What suits a store: a local disk answers at once, any other after a while.
+ReadShape read_shape(const ObjectStore& store);
+
+/// How many of the first pieces, which are sorted, one read brings: neighbours of one pack. An extent's pieces are
+/// never parted: it would be decoded twice.
+size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces, const ReadShape& shape = {});
 
 /// What one worker needs to fetch.
 struct FetchBuffers {
   Buffer stored;
   Buffer raw;
   Decompressor decompressor;
+  WorkSlots* slots = nullptr;  // One is taken while pieces are decoded and written, but not while they are fetched.
 };
 
 /// Fetches pieces for several workers.
