@@ -1,7 +1,8 @@
 // A bad network for benchmarks: a proxy with latency and limits before a real server. Ends on SIGTERM or SIGINT.
 // usage: fault_proxy [--port=N] [--http] [--rtt-ms=N] [--bytes-per-second=N] [--drop-after-bytes-mean=N] HOST:PORT
 // Prints "listening on 127.0.0.1:PORT"; then takes lines: rtt-ms N, bytes-per-second N, stall, go, refuse, accept,
-// drop.
+// drop, counts. The last is answered by "requests N connections N to-server BYTES to-client BYTES", all since the
+// start.
 #include "testing/fault_proxy.h"
 
 #include <fmt/format.h>
@@ -51,6 +52,10 @@ void obey(FaultProxy& proxy, std::string_view line) {
     done = proxy.refuse_connections();
   } else if (line == "accept") {
     done = proxy.accept_connections();
+  } else if (line == "counts") {
+    fmt::print("requests {} connections {} to-server {} to-client {}\n", proxy.request_count(),
+               proxy.connection_count(), proxy.bytes_to_server(), proxy.bytes_to_client());
+    (void)std::fflush(stdout);
   } else if (line == "drop") {
     proxy.drop_connections();
   } else {
