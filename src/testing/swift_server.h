@@ -14,11 +14,12 @@ namespace pgark::testing {
 /// Whether it is installed. Errors: kNotFound with what is missing.
 Result<> swift_server_installed();
 
-/// The server, one process in a scratch directory and on free ports of 127.0.0.1; up within two seconds. The destructor
-/// stops it; a killed test takes it along.
+/// The server, one process on free ports of 127.0.0.1, its files in memory where there is room; up within two seconds.
+/// The destructor stops it; a killed test takes it along.
 class SwiftServer {
  public:
   static Result<std::unique_ptr<SwiftServer>> start();
+  ~SwiftServer();
   SwiftServer(const SwiftServer&) = delete;
   SwiftServer& operator=(const SwiftServer&) = delete;
 
@@ -29,8 +30,9 @@ class SwiftServer {
   Result<> launch();
 
   ScratchDir scratch_;
+  std::string data_dir_;
   S3Endpoint endpoint_;
-  Process process_;  // Its destructor kills and waits, before the directory goes.
+  Process process_;
 };
 
 }  // namespace pgark::testing
