@@ -1,4 +1,4 @@
-// repo-check, repo-put and repo-rm with the real binary, on a directory.
+// repo-check, repo-put and repo-rm with the real binary, on a directory; repo-check also on object stores.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "testing/object_servers.h"
 #include "testing/pg_server.h"
 #include "testing/pgark_cli.h"
 #include "testing/scratch.h"
@@ -16,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -86,6 +88,52 @@ TEST_F(RepoObjects, PutIsRefusedWhilePgarkIsStopped) {
   ASSERT_OK(cli_->run_ok({"start"}));
   ASSERT_OK_AND_ASSIGN(const ProcessResult allowed, cli_->run({"repo-put", "notes/today"}, {.standard_input = "x"}));
   EXPECT_TRUE(allowed.ok()) << allowed.to_string();
+}
+
+// -- Object stores, by the names of which ctest starts their servers.
+
+class RepoCheckCommand : public RepoObjects {
+ protected:
+  Result<json> check_bucket(const S3Endpoint& endpoint, const std::string& bucket) {
+    for (const auto& [option, value] :
+         std::vector<std::pair<std::string, std::string>>{{"repo1-type", "s3"},
+                                                          {"repo1-path", "/demo"},
+                                                          {"repo1-s3-bucket", bucket},
+                                                          {"repo1-s3-endpoint", endpoint.url()},
+                                                          {"repo1-s3-region", endpoint.region},
+                                                          {"repo1-s3-uri-style", "path"},
+                                                          {"repo1-s3-key", endpoint.keys.access_key},
+                                                          {"repo1-s3-key-secret", endpoint.keys.secret}})
+      TRY(cli_->set("global", option, value));
+    return cli_->run_json({"repo-check"});
+  }
+};
+
+TEST_F(RepoCheckCommand, FindsS3GoodAndLeavesTheBucketAsItWas) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK(raw.put(bucket, "demo/main/cluster/1", "kept"));
+  ASSERT_OK_AND_ASSIGN(const json checked, check_bucket(endpoint, bucket));
+  EXPECT_EQ(checked.at("ok"), true);
+  EXPECT_EQ(checked.at("kind"), "s3");
+  EXPECT_EQ(checked.at("lacks"), json::array());
+  EXPECT_GT(checked.at("get").at("bytes_per_second"), 0);
+  ASSERT_OK_AND_ASSIGN(const auto left, raw.list(bucket));
+  EXPECT_THAT(left, ElementsAre("demo/main/cluster/1"));
+  ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
+  EXPECT_THAT(unfinished, IsEmpty());
+}
+
+TEST_F(RepoCheckCommand, TellsWhatSwiftLacks) {
+  PGARK_REQUIRE_SWIFT(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK_AND_ASSIGN(const json checked, check_bucket(endpoint, bucket));
+  EXPECT_EQ(checked.at("ok"), true) << checked.dump(2);
+  EXPECT_EQ(checked.at("atomic_create_only"), false);
+  ASSERT_EQ(checked.at("lacks").size(), 1u);
+  EXPECT_THAT(checked.at("lacks").at(0).at("remedy").get<std::string>(), HasSubstr("one host"));
 }
 
 }  // namespace
