@@ -20,10 +20,28 @@ namespace {
 
 using namespace pgark;
 
+/// How long a store that is away is waited for. Work of hours does not end with it; what handles one segment, or can
+/// turn to another repository, is told soon.
+std::chrono::milliseconds patience(const Settings& settings) {
+  switch (settings.command()) {
+    case Command::kArchiveHeal:
+    case Command::kBackup:
+    case Command::kExpire:
+    case Command::kRepoCopy:
+    case Command::kVerify:
+      return 2 * settings.duration("io-timeout");
+    case Command::kRestore:
+      return settings.repositories().size() == 1 ? 2 * settings.duration("io-timeout") : std::chrono::milliseconds(0);
+    default:
+      return std::chrono::milliseconds(0);
+  }
+}
+
 /// Opens the store of each kind of repository. Only directories are made, and only if `create`; buckets never are.
 struct StoreOpener {
   const std::string& label;
   const CancelToken& cancel;
+  const RetryPolicy& retry;
   bool create = false;
 
   using Opened = Result<std::unique_ptr<ObjectStore>>;
@@ -47,7 +65,7 @@ struct StoreOpener {
   template <typename Cloud>
   Cloud with_cancel(Cloud& settings) const {
     settings.cloud.cancel = &cancel;
-    settings.cloud.retry.cancel = &cancel;
+    settings.cloud.retry = retry;
     return std::move(settings);
   }
 };
@@ -56,14 +74,16 @@ struct StoreOpener {
 Result<std::unique_ptr<ObjectStore>> open_store(const Settings& settings, unsigned repo, bool create,
                                                 const CancelToken& cancel) {
   TRY_ASSIGN(RepositorySettings where, repository_settings(settings, repo));
+  RetryPolicy policy;
+  policy.cancel = &cancel;
+  if (!std::holds_alternative<DirectorySettings>(where.place)) policy.patience = patience(settings);
   const std::string option =
       fmt::format("repo{}-{}", repo, settings.text(fmt::format("repo{}-type", repo)) == "posix" ? "path" : "type");
-  TRY_ASSIGN_CTX(std::unique_ptr<ObjectStore> store, std::visit(StoreOpener{where.label, cancel, create}, where.place),
+  TRY_ASSIGN_CTX(std::unique_ptr<ObjectStore> store,
+                 std::visit(StoreOpener{where.label, cancel, policy, create}, where.place),
                  "open repository (" + settings.origin(option) + ")");
   if (where.bytes_per_second_max > 0)
     store = std::make_unique<ThrottleStore>(std::move(store), where.bytes_per_second_max, system_clock(), &cancel);
-  RetryPolicy policy;
-  policy.cancel = &cancel;
   return std::unique_ptr<ObjectStore>(
       std::make_unique<RetryStore>(std::move(store), policy, system_clock(), random_seed()));
 }

@@ -8,12 +8,22 @@ namespace {
 constexpr std::chrono::milliseconds kCancelPollMax{100};
 }
 
-std::chrono::milliseconds retry_delay(const RetryPolicy& policy, unsigned attempts_made, Rng& rng) {
+bool RetryAttempts::may_go_on(const RetryPolicy& policy, Clock& clock) {
+  if (!first_failure_) first_failure_ = clock.steady();
+  if (made_ < policy.attempts_max) return true;
+  const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady() - *first_failure_);
+  return std::max(passed, waited_) < policy.patience;
+}
+
+std::chrono::milliseconds RetryAttempts::next_delay(const RetryPolicy& policy, Rng& rng) {
   auto delay = policy.delay_max;
-  const unsigned doublings = attempts_made - 1;
+  const unsigned doublings = made_ - 1;
   if (doublings < 20) delay = std::min(delay, policy.delay_first * (1 << doublings));
   const auto half = delay / 2;
-  return half + std::chrono::milliseconds(rng.below(static_cast<uint64_t>((delay - half).count()) + 1));
+  delay = half + std::chrono::milliseconds(rng.below(static_cast<uint64_t>((delay - half).count()) + 1));
+  ++made_;
+  waited_ += delay;
+  return delay;
 }
 
 Result<> sleep_unless_cancelled(Clock& clock, std::chrono::milliseconds duration, const CancelToken* cancel,

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "core/thread_annotations.h"
 
 namespace pgark {
@@ -92,11 +93,13 @@ class PartSender {
     changed_.notify_all();
   }
 
-  Result<> wait_to_retry(unsigned attempts_made, const Error& error) {
+  Result<> wait_to_retry(RetryAttempts& attempts, const Error& error) {
+    if (attempts.made() == settings_.retry.attempts_max)
+      log_warn("{}; trying on for {} s", error.message(), settings_.retry.patience.count() / 1000);
     std::chrono::milliseconds delay;
     {
       MutexLock lock(mu_);
-      delay = retry_delay(settings_.retry, attempts_made, rng_);
+      delay = attempts.next_delay(settings_.retry, rng_);
     }
     return sleep_unless_cancelled(*settings_.clock, delay, settings_.cancel, error.message());
   }
@@ -224,7 +227,7 @@ class PartWriter final : public ObjectWriter, private PartOwner {
   template <typename Make>
   Result<ObjectInfo> settle(Make make, bool again) {
     bool may_be_ours = false;
-    for (unsigned attempts = 1;; ++attempts) {
+    for (RetryAttempts attempts;;) {
       auto made = make();
       committed_ = made.has_value();
       if (committed_) return made;
@@ -232,27 +235,27 @@ class PartWriter final : public ObjectWriter, private PartOwner {
       // An object that is in the way after an answer was lost may be our own.
       if (error.code() == Errc::kOutcomeUnknown || (may_be_ours && error.code() == Errc::kAlreadyExists)) {
         may_be_ours = true;
-        TRY_ASSIGN(const auto found, find_own(error, again ? settings_.retry.attempts_max : 1));
+        TRY_ASSIGN(const auto found, find_own(error, again));
         if (found.has_value()) {
           committed_ = true;
           return *found;
         }
       }
-      if (!again || !may_retry(error.code()) || attempts >= settings_.retry.attempts_max) return error;
+      if (!again || !may_retry(error.code()) || !attempts.may_go_on(settings_.retry, *settings_.clock)) return error;
       TRY(sender_->wait_to_retry(attempts, error));
     }
   }
 
   /// Errors: `cause` if the store cannot tell or does not answer; kAlreadyExists.
-  Result<std::optional<ObjectInfo>> find_own(const Error& cause, unsigned attempts_max) {
-    for (unsigned attempts = 1;; ++attempts) {
+  Result<std::optional<ObjectInfo>> find_own(const Error& cause, bool again) {
+    for (RetryAttempts attempts;;) {
       auto found = upload_->find_own();
       if (found.has_value() || found.error().code() == Errc::kAlreadyExists) return found;
       if (found.error().code() == Errc::kUnsupported) {
         if (may_retry(cause.code())) return std::optional<ObjectInfo>();
         return cause;
       }
-      if (!may_retry(found.error().code()) || attempts >= attempts_max)
+      if (!may_retry(found.error().code()) || !again || !attempts.may_go_on(settings_.retry, *settings_.clock))
         return Error(cause).with_code(Errc::kOutcomeUnknown);
       TRY(sender_->wait_to_retry(attempts, found.error()));
     }
@@ -290,11 +293,11 @@ class PartWriter final : public ObjectWriter, private PartOwner {
   }
 
   Result<> begin() {
-    for (unsigned attempts = 1;; ++attempts) {
+    for (RetryAttempts attempts;;) {
       auto begun = upload_->begin();
       if (begun.has_value()) break;
       // One that began without our knowing is found and dropped by its age.
-      if (!may_retry(begun.error().code()) || attempts >= settings_.retry.attempts_max)
+      if (!may_retry(begun.error().code()) || !attempts.may_go_on(settings_.retry, *settings_.clock))
         return std::move(begun).error().with_code(begun.error().code() == Errc::kOutcomeUnknown ? Errc::kTransient
                                                                                                 : begun.error().code());
       TRY(sender_->wait_to_retry(attempts, begun.error()));
@@ -316,18 +319,18 @@ class PartWriter final : public ObjectWriter, private PartOwner {
   }
 
   Result<std::string> send_with_retries(unsigned number, Bytes content) {
-    for (unsigned attempts = 1;; ++attempts) {
+    for (RetryAttempts attempts;;) {
       {
         MutexLock lock(mu_);
         if (given_up_ || failure_.has_value()) return Error(Errc::kCancelled, "the object is given up");
       }
       auto sent = upload_->put_part(number, content);
       if (sent.has_value() || !may_retry(sent.error().code())) return sent;
-      if (attempts >= settings_.retry.attempts_max) {
+      if (!attempts.may_go_on(settings_.retry, *settings_.clock)) {
         // A part has no outcome of its own: without completion nobody sees it.
         Error error = std::move(sent).error().with_code(Errc::kTransient);
-        if (attempts == 1) return error;
-        return std::move(error).with_context(fmt::format("given up after {} attempts", attempts));
+        if (attempts.made() == 1) return error;
+        return std::move(error).with_context(fmt::format("given up after {} attempts", attempts.made()));
       }
       TRY(sender_->wait_to_retry(attempts, sent.error()));
     }

@@ -7,6 +7,7 @@
 
 #include "codec/hash.h"
 #include "core/check.h"
+#include "core/log.h"
 
 namespace pgark {
 namespace {
@@ -29,49 +30,53 @@ uint64_t RetryStore::retries() {
   return retries_;
 }
 
-Result<> RetryStore::wait_to_retry(Attempts& attempts, Error error) {
+Result<> RetryStore::wait_to_retry(RetryAttempts& attempts, Error error) {
   if (!may_retry(error.code())) return error;
-  if (attempts.made >= policy_.attempts_max) {
-    if (attempts.made == 1) return error;
-    return std::move(error).with_context(fmt::format("given up after {} attempts", attempts.made));
+  // Patience is for a store that went away, and not for one that never was where the settings say.
+  RetryPolicy policy = policy_;
+  if (!has_answered_.load(std::memory_order_relaxed)) policy.patience = {};
+  const bool beyond = attempts.made() == policy_.attempts_max;
+  if (!attempts.may_go_on(policy, clock_)) {
+    if (attempts.made() == 1) return error;
+    return std::move(error).with_context(fmt::format("given up after {} attempts", attempts.made()));
   }
+  if (beyond) log_warn("{}; trying on for {} s", error.message(), policy.patience.count() / 1000);
   std::chrono::milliseconds delay;
   {
     MutexLock lock(mu_);
     ++retries_;
-    delay = retry_delay(policy_, attempts.made, rng_);
+    delay = attempts.next_delay(policy_, rng_);
   }
-  ++attempts.made;
   return sleep_unless_cancelled(clock_, delay, policy_.cancel, error.message());
 }
 
 Result<std::optional<ObjectInfo>> RetryStore::stat(const ObjectKey& key) {
-  for (Attempts attempts;;) {
+  for (RetryAttempts attempts;;) {
     auto result = inner_->stat(key);
-    if (result.has_value()) return result;
+    if (result.has_value()) return answered(std::move(result));
     TRY(wait_to_retry(attempts, std::move(result).error()));
   }
 }
 
 Result<size_t> RetryStore::read(const ObjectKey& key, uint64_t offset, MutableBytes into) {
-  for (Attempts attempts;;) {
+  for (RetryAttempts attempts;;) {
     auto result = inner_->read(key, offset, into);
-    if (result.has_value()) return result;
+    if (result.has_value()) return answered(std::move(result));
     TRY(wait_to_retry(attempts, std::move(result).error()));
   }
 }
 
 Result<ListPage> RetryStore::list(const ListRequest& request) {
-  for (Attempts attempts;;) {
+  for (RetryAttempts attempts;;) {
     auto result = inner_->list(request);
-    if (result.has_value()) return result;
+    if (result.has_value()) return answered(std::move(result));
     TRY(wait_to_retry(attempts, std::move(result).error()));
   }
 }
 
 Result<bool> RetryStore::remove(const ObjectKey& key) {
   bool may_have_removed = false;
-  for (Attempts attempts;;) {
+  for (RetryAttempts attempts;;) {
     auto result = inner_->remove(key);
     if (result.has_value()) return *result || may_have_removed;
     may_have_removed = may_have_removed || result.error().code() == Errc::kOutcomeUnknown;
@@ -81,7 +86,7 @@ Result<bool> RetryStore::remove(const ObjectKey& key) {
 
 std::vector<Result<bool>> RetryStore::remove_many(std::span<const ObjectKey> keys) {
   std::vector<Result<bool>> results = inner_->remove_many(keys);
-  for (Attempts attempts;;) {
+  for (RetryAttempts attempts;;) {
     std::vector<size_t> failed;
     std::vector<ObjectKey> again;
     for (size_t i = 0; i < results.size(); ++i) {
@@ -137,7 +142,7 @@ class RetryStore::Writer final : public ObjectWriter {
     bytes_ += data.size();
     auto result = inner_->append(data);
     if (!result.has_value() && replayable_ && may_retry(result.error().code())) {
-      Attempts attempts;
+      RetryAttempts attempts;
       result = send_again(attempts, std::move(result).error());
     }
     if (!result.has_value()) failure_ = result.error();
@@ -147,7 +152,7 @@ class RetryStore::Writer final : public ObjectWriter {
   Result<ObjectInfo> commit() && override {
     if (failure_.has_value()) return *failure_;
     bool outcome_unknown = false;
-    for (Attempts attempts;;) {
+    for (RetryAttempts attempts;;) {
       auto result = std::move(*inner_).commit();
       inner_.reset();
       if (result.has_value()) return result;
@@ -181,7 +186,7 @@ class RetryStore::Writer final : public ObjectWriter {
  private:
   /// Begin anew and append everything kept. With `taken_may_be_ours`, a name that is taken leaves no writer and is
   /// success.
-  Result<> send_again(Attempts& attempts, Error error, bool taken_may_be_ours = false) {
+  Result<> send_again(RetryAttempts& attempts, Error error, bool taken_may_be_ours = false) {
     for (;;) {
       TRY(store_.wait_to_retry(attempts, std::move(error)));
       inner_.reset();  // Aborts what was sent, before its successor begins.
@@ -230,7 +235,7 @@ class RetryStore::Writer final : public ObjectWriter {
 };
 
 Result<std::unique_ptr<ObjectWriter>> RetryStore::create(const ObjectKey& key) {
-  for (Attempts attempts;;) {
+  for (RetryAttempts attempts;;) {
     auto result = inner_->create(key);
     if (result.has_value()) return std::make_unique<Writer>(*this, key, std::move(*result));
     TRY(wait_to_retry(attempts, std::move(result).error()));

@@ -1,6 +1,7 @@
 // A decorator that tries again what can pass.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "core/thread_annotations.h"
@@ -10,7 +11,8 @@
 namespace pgark {
 
 /// Tries again after kTransient, with exponential delays: the k-th is between half and all of delay_first * 2^(k-1),
-/// and at most delay_max. Other errors pass at once, but for kOutcomeUnknown:
+/// and at most delay_max. With patience it goes on beyond attempts_max, and says so, if the store has answered before.
+/// Other errors pass at once, but for kOutcomeUnknown:
 /// - remove() is tried again; it then returns true if an attempt that may have worked was ours.
 /// - commit() looks: the object is there with length and hash of what was appended: ok (and durable, which it asks the
 ///   store again); there and different: kAlreadyExists; absent: written again.
@@ -43,18 +45,21 @@ class RetryStore final : public ObjectStore {
   class Writer;
   friend class Writer;
 
-  /// Counts the attempts of one call.
-  struct Attempts {
-    unsigned made = 1;
-  };
   /// Whether `error` allows another attempt: waits if so, returns the error to report if not.
-  Result<> wait_to_retry(Attempts& attempts, Error error);
+  Result<> wait_to_retry(RetryAttempts& attempts, Error error);
   /// Whether the object is what was written. Errors: kNotFound if it is absent.
   Result<bool> holds(const ObjectKey& key, uint64_t bytes, uint64_t hash, ObjectInfo& info);
+
+  template <typename T>
+  Result<T> answered(Result<T> result) {
+    has_answered_.store(true, std::memory_order_relaxed);
+    return result;
+  }
 
   const std::unique_ptr<ObjectStore> inner_;
   const RetryPolicy policy_;
   Clock& clock_;
+  std::atomic<bool> has_answered_ = false;
   Mutex mu_;
   Rng rng_ GUARDED_BY(mu_);
   uint64_t retries_ GUARDED_BY(mu_) = 0;

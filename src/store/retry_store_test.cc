@@ -77,6 +77,25 @@ TEST(RetryStore, AttemptsAreBoundedAndDelaysGrowWithJitterToTheirBound) {
   EXPECT_NE(waits[5], waits[6]) << "two delays at the bound are drawn apart";
 }
 
+TEST(RetryStore, PatienceIsForAStoreThatHasAnsweredBefore) {
+  const RetryPolicy policy{.attempts_max = 3, .delay_max = milliseconds(1000), .patience = milliseconds(20'000)};
+  Stack never({{.call = StoreCall::kStat, .nth = 1, .every = 1}}, policy);
+  EXPECT_FALSE(never.store->stat({"a"}).has_value());
+  EXPECT_EQ(never.faults->calls(StoreCall::kStat), 3u);
+
+  Stack away({{.call = StoreCall::kStat, .nth = 2, .every = 1}}, policy);
+  ASSERT_TRUE(away.store->stat({"a"}).has_value());
+  EXPECT_FALSE(away.store->stat({"a"}).has_value());
+  auto waited = milliseconds(0);
+  for (const auto wait : away.clock.waits()) waited += wait;
+  EXPECT_GE(waited, policy.patience);
+  EXPECT_LT(waited, policy.patience + policy.delay_max);
+
+  Stack back({{.call = StoreCall::kStat, .nth = 2, .every = 1, .times_max = 15}}, policy);
+  ASSERT_TRUE(back.store->stat({"a"}).has_value());
+  EXPECT_TRUE(back.store->stat({"a"}).has_value());
+}
+
 TEST(RetryStore, CancellationEndsTheWaiting) {
   CancelToken cancel;
   cancel.cancel();

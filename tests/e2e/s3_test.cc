@@ -7,11 +7,13 @@
 #include <chrono>
 
 #include "codec/encoding.h"
+#include "core/file.h"
 #include "store/conformance.h"
 #include "store/retry_store.h"
 #include "store/s3_store.h"
 #include "store_cycle.h"
 #include "testing/object_servers.h"
+#include "testing/s3_server.h"
 #include "testing/wait.h"
 
 namespace pgark::testing {
@@ -119,7 +121,8 @@ TEST(S3Store, WritesLargeObjectsInPartsAndDropsThoseGivenUp) {
   ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
   EXPECT_THAT(unfinished, IsEmpty());
   ASSERT_OK_AND_ASSIGN(const HttpReply tags, raw.request("GET", "/" + bucket + "/demo/a/large", {{"tagging", ""}}));
-  EXPECT_THAT(xml_values(tags.body, "Value"), ::testing::UnorderedElementsAre("pgark", "c&d=e")) << tags.status << tags.body;
+  EXPECT_THAT(xml_values(tags.body, "Value"), ::testing::UnorderedElementsAre("pgark", "c&d=e"))
+      << tags.status << tags.body;
 
   // Without the key nobody reads it.
   settings.sse_customer_key = "";
@@ -234,21 +237,118 @@ TEST(S3Store, LockedObjectsStayUntilTheLockEnds) {
   EXPECT_TRUE(many[1].has_value());
 }
 
+// -- Swift, whose S3 interface refuses creation under a condition (501).
+
+TEST(S3StoreOnSwift, KeepsEveryPromiseButThatOfWritersAtTheSameMoment) {
+  PGARK_REQUIRE_SWIFT(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK_AND_ASSIGN(auto opened, S3Store::open(settings_of(endpoint, bucket)));
+  const auto store = with_retries(std::move(opened));
+  for (const ConformanceOutcome& outcome : run_conformance(*store, "conformance", 4)) {
+    if (outcome.check->name == "OneOfRacingWritersWins") continue;  // Nobody can, there.
+    EXPECT_TRUE(outcome.result.has_value()) << outcome.check->name << ": " << outcome.result.error().to_string();
+  }
+  EXPECT_FALSE(store->caps().atomic_create_only);
+  ASSERT_OK_AND_ASSIGN(const auto left, raw.list(bucket));
+  EXPECT_THAT(left, IsEmpty());
+}
+
+TEST(S3StoreOnSwift, LaterWriterOfALargeObjectIsRefused) {
+  PGARK_REQUIRE_SWIFT(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings_of(endpoint, bucket)));
+  const Buffer content = pattern(12u << 20, 3);
+  ASSERT_OK_AND_ASSIGN(auto late, store->create({"large"}));
+  ASSERT_OK(late->append(pattern(12u << 20, 4)));
+  ASSERT_OK(store->put({"large"}, content));
+  const auto refused = std::move(*late).commit();
+  late.reset();
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), Errc::kAlreadyExists) << refused.error().to_string();
+  Buffer back(content.size());
+  ASSERT_OK(store->read_exact({"large"}, 0, back.bytes()));
+  EXPECT_EQ(0, std::memcmp(back.data(), content.data(), content.size()));
+}
+
+// -- The binary.
+
+std::vector<std::pair<std::string, std::string>> options_of(const S3Endpoint& endpoint, const std::string& bucket) {
+  return {{"repo1-type", "s3"},
+          {"repo1-path", "/cycle"},
+          {"repo1-s3-bucket", bucket},
+          {"repo1-s3-endpoint", endpoint.url()},
+          {"repo1-s3-region", endpoint.region},
+          {"repo1-s3-uri-style", "path"},
+          {"repo1-s3-key", endpoint.keys.access_key},
+          {"repo1-s3-key-secret", endpoint.keys.secret}};
+}
+
 TEST(S3Cycle, BackupsArchivesRestoresAndExpires) {
   PGARK_REQUIRE_S3(endpoint);
   const RawS3 raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
-  run_store_cycle({.repository = {{"repo1-type", "s3"},
-                                  {"repo1-path", "/cycle"},
-                                  {"repo1-s3-bucket", bucket},
-                                  {"repo1-s3-endpoint", endpoint.url()},
-                                  {"repo1-s3-region", endpoint.region},
-                                  {"repo1-s3-uri-style", "path"},
-                                  {"repo1-s3-key", endpoint.keys.access_key},
-                                  {"repo1-s3-key-secret", endpoint.keys.secret}},
-                   .list = [&] { return raw.list(bucket); }});
+  ASSERT_NO_FATAL_FAILURE(
+      run_store_cycle({.repository = options_of(endpoint, bucket), .list = [&] { return raw.list(bucket); }}));
   ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
   EXPECT_THAT(unfinished, IsEmpty());
+}
+
+TEST(S3Cycle, DoesSoWithoutConditionalCreate) {
+  PGARK_REQUIRE_SWIFT(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  run_store_cycle({.repository = options_of(endpoint, bucket), .list = [&] { return raw.list(bucket); }});
+}
+
+TEST(S3Cycle, DoesSoOverTlsWithTheBucketInTheHostName) {
+  PGARK_REQUIRE_S3(endpoint);
+  const RawS3 raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  auto options = options_of(endpoint, bucket);
+  std::erase_if(options,
+                [](const auto& one) { return one.first == "repo1-s3-endpoint" || one.first == "repo1-s3-uri-style"; });
+  options.insert(options.end(), {{"repo1-s3-endpoint", endpoint.dns_name + ":" + std::to_string(endpoint.tls_port)},
+                                 {"repo1-storage-host", endpoint.host},
+                                 {"repo1-storage-ca-file", endpoint.ca_file}});
+  ASSERT_NO_FATAL_FAILURE(
+      run_store_cycle({.repository = std::move(options), .data_mib = 10, .list = [&] { return raw.list(bucket); }}));
+}
+
+TEST(S3Cycle, BackupOutlivesAServiceThatIsAwayForAWhile) {
+  PGARK_REQUIRE_OWN_S3();
+  PGARK_REQUIRE_PG(install, 15);
+  ASSERT_OK_AND_ASSIGN(const auto server, S3Server::start());
+  const RawS3 raw(server->endpoint());
+  ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
+  ASSERT_OK_AND_ASSIGN(auto scene, RestoreScene::create(install, {}, {}, options_of(server->endpoint(), bucket)));
+  ASSERT_OK(fill_realistic(*scene->server, 100));
+  ASSERT_OK(scene->ledger->commit_rows(20));
+  ASSERT_OK(
+      scene->cli->set("global", "repo1-bandwidth-max", "8MiB"));  // So that it ends neither too soon nor too late.
+  const std::string output = scene->place("output");
+  ASSERT_OK_AND_ASSIGN(Process backup,
+                       scene->cli->start({"backup", "--type=full", "--start-fast"}, {.output_path = output}));
+  ASSERT_TRUE(wait_until([&] {
+    const auto keys = raw.list(bucket);
+    return keys && std::any_of(keys->begin(), keys->end(),
+                               [](const std::string& key) { return key.find("/pack/") != std::string::npos; });
+  }));
+  ASSERT_OK(server->kill_gateway());
+  ASSERT_TRUE(wait_until([&] {
+    const auto text = read_file(output, 1u << 20);
+    return !backup.running() || (text && text->find("trying on for") != std::string::npos);
+  }));
+  ASSERT_TRUE(backup.running()) << read_file(output, 1u << 20).value_or("");
+  ASSERT_OK(server->start_gateway());
+  ASSERT_OK_AND_ASSIGN(const ProcessResult ended, backup.wait());
+  ASSERT_TRUE(ended.ok()) << ended.to_string() << read_file(output, 1u << 20).value_or("");
+  ASSERT_OK(scene->cli->set("global", "repo1-bandwidth-max", ""));
+  ASSERT_OK(scene->ledger->commit_rows(20));
+  ASSERT_OK(scene->server->archive_all());
+  ASSERT_OK(scene->cli->run_ok({"verify"}));
+  ASSERT_OK(scene->restore_and_verify("restored", LedgerTarget::latest()));
 }
 
 }  // namespace
