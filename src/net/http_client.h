@@ -29,6 +29,9 @@ struct HttpRequest {
   /// all if it is empty, go to HttpResponse::body, at most `body_max` bytes.
   MutableBytes into{};
   size_t body_max = 8u << 20;
+  /// If not null: gets status, headers and into_bytes of an answer whose transfer broke off, so that the rest alone can
+  /// be asked for. Must live until the answer is there.
+  struct HttpResponse* broken_off = nullptr;
   /// Whether sending it twice does no harm and tells no lie: then every failure is kTransient.
   bool repeatable = true;
 };

@@ -366,6 +366,11 @@ bool HttpTransfer::may_have_arrived() const {
 }
 
 Error HttpTransfer::lost(std::string_view cause) const {
+  if (request_.broken_off != nullptr) {
+    request_.broken_off->status = response_.status;
+    request_.broken_off->headers = response_.headers;
+    request_.broken_off->into_bytes = response_.into_bytes;
+  }
   return Error(may_have_arrived() ? Errc::kOutcomeUnknown : Errc::kTransient, fmt::format("{}: {}", subject(), cause));
 }
 

@@ -116,7 +116,9 @@ Result<HttpRequest> AzureClient::prepare(const AzureRequest& request) {
   http.headers = request.headers;
   http.body = request.body;
   http.into = request.into;
-  http.repeatable = request.call != CloudCall::kCreate;
+  http.broken_off = request.broken_off;
+  // A removal sent twice would say of what it has removed that it was not there.
+  http.repeatable = request.call != CloudCall::kCreate && request.method != "DELETE";
   const std::string path =
       request.blob.empty() ? base_path_ : fmt::format("{}/{}", base_path_, url_encode(request.blob, true));
   std::string query = encode_query(request.query);

@@ -27,6 +27,7 @@ struct AzureRequest {
   std::vector<HttpHeader> headers{};
   Bytes body{};
   MutableBytes into{};
+  HttpResponse* broken_off = nullptr;  // As HttpRequest::broken_off.
   CloudCall call = CloudCall::kRead;
 };
 

@@ -207,8 +207,8 @@ Result<std::vector<AzureEntry>> AzureLister::directory(const std::string& prefix
   } while (!request.marker.empty());
   std::ranges::sort(entries, {}, &AzureEntry::name);
   // A directory whose entries fill several pages may be named on each.
-  const auto [begin, end] = std::ranges::unique(entries, {}, &AzureEntry::name);
-  entries.erase(begin, end);
+  const auto same = [](const AzureEntry& a, const AzureEntry& b) { return a.name == b.name; };
+  entries.erase(std::unique(entries.begin(), entries.end(), same), entries.end());
   return entries;
 }
 

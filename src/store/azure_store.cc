@@ -193,14 +193,16 @@ class AzureBlobs final : public AzureStore {
       if (!info) return Error(Errc::kNotFound, what + ": no such object");
       return 0;
     }
-    AzureRequest request{.blob = cloud_.prefix + key.value, .into = into};
-    request.headers = {{"x-ms-range", http_range(offset, into.size())}};
-    TRY_ASSIGN(const HttpResponse answer, client_->perform(request, what));
-    if (answer.status == 416) return 0;
-    if (!answer.ok()) return client_->failure(answer, request, what);
-    auto count = check_range_answer(answer, offset, into.size());
-    if (!count.has_value()) return std::move(count).error().with_context(what);
-    return count;
+    return read_resumed(
+        offset, into, [&](uint64_t from, MutableBytes rest, HttpResponse& broken_off) -> Result<size_t> {
+          AzureRequest request{.blob = cloud_.prefix + key.value, .into = rest, .broken_off = &broken_off};
+          request.headers = {{"x-ms-range", http_range(from, rest.size())}};
+          TRY_ASSIGN(const HttpResponse answer, client_->perform(request, what));
+          if (answer.status == 416) return 0;
+          if (!answer.ok()) return client_->failure(answer, request, what);
+          TRY_ASSIGN_CTX(const size_t count, check_range_answer(answer, from, rest.size()), what);
+          return count;
+        });
   }
 
   Result<ListPage> list(const ListRequest& request) override {
@@ -246,6 +248,8 @@ class AzureBlobs final : public AzureStore {
     if (answer.ok()) return true;
     Error error = client_->failure(answer, request, what);
     if (error.code() == Errc::kNotFound) return false;
+    // Except "busy", which comes before anything is done, what the service says of itself leaves this open.
+    if (answer.status >= 500 && answer.status != 503) return std::move(error).with_code(Errc::kOutcomeUnknown);
     return error;
   }
   Result<std::unique_ptr<HttpCall>> start_removal(const ObjectKey& key) {

@@ -112,7 +112,9 @@ Result<HttpRequest> GcsClient::prepare(const GcsRequest& request) {
   http.headers = request.headers;
   http.body = request.body;
   http.into = request.into;
-  http.repeatable = request.call != CloudCall::kCreate;
+  http.broken_off = request.broken_off;
+  // A removal sent twice would say of what it has removed that it was not there.
+  http.repeatable = request.call != CloudCall::kCreate && request.method != "DELETE";
   // A session's address is a secret that stands for the token; should it lead elsewhere, the token stays here.
   const bool ours = request.session.empty() || request.session.starts_with(origin_ + "/");
   if (ours) {

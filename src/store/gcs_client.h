@@ -26,6 +26,7 @@ struct GcsRequest {
   std::vector<HttpHeader> headers{};
   Bytes body{};
   MutableBytes into{};
+  HttpResponse* broken_off = nullptr;  // As HttpRequest::broken_off.
   CloudCall call = CloudCall::kRead;
 };
 

@@ -69,6 +69,7 @@ class GcsBucket final : public GcsStore {
     if (answer.ok()) return true;
     Error error = client_->failure(answer, request, what("remove", key));
     if (error.code() == Errc::kNotFound) return false;
+    if (answer.status >= 500) return std::move(error).with_code(Errc::kOutcomeUnknown);
     return error;
   }
   Result<std::unique_ptr<HttpCall>> start_removal(const ObjectKey& key) {
@@ -97,16 +98,18 @@ Result<size_t> GcsBucket::read(const ObjectKey& key, uint64_t offset, MutableByt
     if (!info) return Error(Errc::kNotFound, text + ": no such object");
     return 0;
   }
-  GcsRequest request{.path = client_->object_path(cloud_.prefix + key.value)};
-  request.query = {{"alt", "media"}};
-  request.headers = {{"Range", http_range(offset, into.size())}};
-  request.into = into;
-  TRY_ASSIGN(const HttpResponse answer, client_->perform(request, text));
-  if (answer.status == 416) return 0;
-  if (!answer.ok()) return client_->failure(answer, request, text);
-  auto count = check_range_answer(answer, offset, into.size());
-  if (!count.has_value()) return std::move(count).error().with_context(text);
-  return count;
+  return read_resumed(offset, into, [&](uint64_t from, MutableBytes rest, HttpResponse& broken_off) -> Result<size_t> {
+    GcsRequest request{.path = client_->object_path(cloud_.prefix + key.value)};
+    request.query = {{"alt", "media"}};
+    request.headers = {{"Range", http_range(from, rest.size())}};
+    request.into = rest;
+    request.broken_off = &broken_off;
+    TRY_ASSIGN(const HttpResponse answer, client_->perform(request, text));
+    if (answer.status == 416) return 0;
+    if (!answer.ok()) return client_->failure(answer, request, text);
+    TRY_ASSIGN_CTX(const size_t count, check_range_answer(answer, from, rest.size()), text);
+    return count;
+  });
 }
 
 Result<GcsPage> GcsBucket::fetch_page(const GcsRequest& request, const std::string& text) {

@@ -344,6 +344,7 @@ TEST_F(GcsStoreTest, SaysWhatMayPass) {
   EXPECT_EQ(store->put(key, as_bytes("x")).error().code(), Errc::kTransient);
   answer(refusal(500, "internalError", "oops"));
   EXPECT_EQ(store->put(key, as_bytes("x")).error().code(), Errc::kOutcomeUnknown);
+  EXPECT_EQ(store->remove(key).error().code(), Errc::kOutcomeUnknown);
 }
 
 TEST_F(GcsStoreTest, ReadsARangeAndNothingPastTheEnd) {

@@ -11,6 +11,8 @@
 namespace pgark {
 namespace {
 
+constexpr size_t kProgressBytesMin = 64u << 10;
+
 /// "bytes 10-19/100". Source: RFC 9110, section 14.4.
 struct ContentRange {
   uint64_t first = 0, last = 0, total = 0;
@@ -70,6 +72,21 @@ Result<size_t> check_range_answer(const HttpResponse& answer, uint64_t offset, s
   if (filled < expected)
     return Error(Errc::kTransient, fmt::format("the answer ends after {} of {} bytes", filled, expected));
   return filled;
+}
+
+Result<size_t> read_resumed(uint64_t offset, MutableBytes into, const AskRange& ask) {
+  for (size_t done = 0;;) {
+    HttpResponse broken_off;
+    auto got = ask(offset + done, into.subspan(done), broken_off);
+    if (got.has_value()) return done + *got;
+    const size_t came = broken_off.into_bytes;
+    if (got.error().code() != Errc::kTransient || came < kProgressBytesMin) return got;
+    // What came must be the beginning of what was asked for.
+    const auto range = parse_content_range(broken_off.header("content-range"));
+    if (broken_off.status != 206 || !range || range->first != offset + done) return got;
+    done += came;
+    if (done == into.size()) return done;
+  }
 }
 
 }  // namespace pgark

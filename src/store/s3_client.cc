@@ -117,6 +117,7 @@ Result<HttpResponse> S3Client::send(const S3Request& request) {
                      .headers = request.headers,
                      .body = request.body,
                      .into = request.into,
+                     .broken_off = request.broken_off,
                      .repeatable = request.call != CloudCall::kCreate};
     if (settings_.requester_pays) http.headers.push_back({"x-amz-request-payer", "requester"});
     std::string region;

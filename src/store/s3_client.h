@@ -25,7 +25,8 @@ struct S3Request {
   std::vector<HttpHeader> headers{};
   Bytes body{};
   MutableBytes into{};
-  std::vector<int> accept{};  // Statuses that are answers, besides those of 2xx.
+  HttpResponse* broken_off = nullptr;  // As HttpRequest::broken_off.
+  std::vector<int> accept{};           // Statuses that are answers, besides those of 2xx.
 };
 
 /// Safe from several threads.

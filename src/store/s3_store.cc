@@ -68,21 +68,25 @@ class BucketStore final : public S3Store {
 
 Result<size_t> BucketStore::read(const ObjectKey& key, uint64_t offset, MutableBytes into) {
   TRY(check_object_key(key));
-  S3Request request{.what = s3_what(*client_, "read", key),
-                    .key = s3_key(*client_, key),
-                    .headers = client_->customer_key_headers(),
-                    .into = into,
-                    .accept = {416}};
+  const std::string what = s3_what(*client_, "read", key);
   if (into.empty() || offset > kHttpOffsetMax) {
     TRY_ASSIGN(const auto found, stat(key));
-    if (!found.has_value()) return Error(Errc::kNotFound, request.what + ": no such object");
+    if (!found.has_value()) return Error(Errc::kNotFound, what + ": no such object");
     return 0;
   }
-  request.headers.push_back({"Range", http_range(offset, into.size())});
-  TRY_ASSIGN(const HttpResponse response, client_->send(request));
-  if (response.status == 416) return 0;  // Behind the end, or the object is empty.
-  TRY_ASSIGN_CTX(const size_t count, check_range_answer(response, offset, into.size()), request.what);
-  return count;
+  return read_resumed(offset, into, [&](uint64_t from, MutableBytes rest, HttpResponse& broken_off) -> Result<size_t> {
+    S3Request request{.what = what,
+                      .key = s3_key(*client_, key),
+                      .headers = client_->customer_key_headers(),
+                      .into = rest,
+                      .broken_off = &broken_off,
+                      .accept = {416}};
+    request.headers.push_back({"Range", http_range(from, rest.size())});
+    TRY_ASSIGN(const HttpResponse response, client_->send(request));
+    if (response.status == 416) return 0;  // Behind the end, or the object is empty.
+    TRY_ASSIGN_CTX(const size_t count, check_range_answer(response, from, rest.size()), what);
+    return count;
+  });
 }
 
 Result<S3Listing> BucketStore::fetch_listing(const ListRequest& request, const std::string& after,

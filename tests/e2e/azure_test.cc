@@ -12,8 +12,10 @@
 #include "store/azure_client.h"
 #include "store/azure_store.h"
 #include "store/conformance.h"
+#include "store/retry_store.h"
 #include "store_cycle.h"
 #include "testing/azure_server.h"
+#include "testing/fault_proxy.h"
 #include "testing/object_servers.h"
 
 namespace pgark::testing {
@@ -112,6 +114,26 @@ TEST(AzureStore, KeepsThemOverTlsWithTokensUnderAnOddPrefix) {
   settings.key.clear();
   ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings, std::make_unique<MadeUpToken>()));
   expect_conformance(*store);
+}
+
+TEST(AzureStore, KeepsThemOverABadNetwork) {
+  PGARK_REQUIRE_AZURE(endpoint);
+  const RawAzure raw(endpoint);
+  ASSERT_OK_AND_ASSIGN(const std::string container, raw.new_container());
+  // Connections break in the middle of requests, of answers, and between them.
+  ASSERT_OK_AND_ASSIGN(auto proxy, FaultProxy::start(endpoint.host, endpoint.port,
+                                                     {.rules = {.drop_after_bytes_mean = 3'000'000}, .seed = 7}));
+  AzureSettings settings = settings_of(endpoint, container);
+  settings.endpoint = proxy->url();
+  settings.cloud.chunk_bytes = 64u << 10;
+  settings.cloud.retry.attempts_max = 30;
+  settings.cloud.retry.delay_first = settings.cloud.retry.delay_max = std::chrono::milliseconds(1);
+  ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings));
+  RetryStore patient(std::move(store), settings.cloud.retry, system_clock(), 1);
+  expect_conformance(patient);
+  EXPECT_GT(proxy->connections_dropped(), 20u);
+  ASSERT_OK_AND_ASSIGN(const auto left, raw.list(container));
+  EXPECT_THAT(left, IsEmpty());
 }
 
 TEST(AzureStore, WritesLargeObjectsInBlocks) {

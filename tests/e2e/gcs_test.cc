@@ -10,7 +10,9 @@
 
 #include "store/conformance.h"
 #include "store/gcs_store.h"
+#include "store/retry_store.h"
 #include "store_cycle.h"
+#include "testing/fault_proxy.h"
 #include "testing/gcs_fake.h"
 #include "testing/object_servers.h"
 #include "testing/scratch.h"
@@ -78,6 +80,23 @@ TEST(GcsStore, KeepsThemWhereTheServiceTakesLittleAtATime) {
   ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(settings));
   expect_conformance(*store);
   EXPECT_EQ(scene.service->unfinished_uploads(), 0u);
+}
+
+TEST(GcsStore, KeepsThemOverABadNetwork) {
+  ASSERT_OK_AND_ASSIGN(const Scene scene, Scene::create());
+  // Connections break in the middle of requests, of answers, and between them.
+  ASSERT_OK_AND_ASSIGN(auto proxy, FaultProxy::start("127.0.0.1", scene.service->port(),
+                                                     {.rules = {.drop_after_bytes_mean = 1'000'000}, .seed = 7}));
+  GcsSettings settings = scene.settings();
+  settings.endpoint = proxy->url();
+  settings.cloud.chunk_bytes = 256u << 10;
+  settings.cloud.retry.attempts_max = 30;
+  settings.cloud.retry.delay_first = settings.cloud.retry.delay_max = std::chrono::milliseconds(1);
+  ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(settings));
+  RetryStore patient(std::move(store), settings.cloud.retry, system_clock(), 1);
+  expect_conformance(patient);
+  EXPECT_GT(proxy->connections_dropped(), 20u);
+  EXPECT_THAT(scene.service->list("pgark-test"), IsEmpty());
 }
 
 TEST(GcsStore, GoesOnWhenItsTokensEnd) {
