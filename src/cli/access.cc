@@ -36,6 +36,21 @@ Result<OpenedRepository> open_repository(const CommandContext& context, unsigned
   return opened;
 }
 
+ChosenRepositories::ChosenRepositories(const CommandContext& context, std::string reads_data)
+    : context_(context), reads_data_(std::move(reads_data)) {
+  for (const unsigned number : context.settings.chosen_repositories())
+    sources_.push_back({.name = fmt::format("repo{}", number), .open = [this, number] { return open(number); }});
+}
+
+Result<const Repository*> ChosenRepositories::open(unsigned number) {
+  OpenedRepository& opened = opened_[number];
+  if (opened.repository == nullptr) {
+    TRY_ASSIGN(opened, open_repository(context_, number));
+  }
+  if (!reads_data_.empty()) TRY(opened.repository->check_can_open_data(reads_data_));
+  return opened.repository.get();
+}
+
 Result<std::unique_ptr<Repository>> open_repository_in(const CommandContext& context, unsigned repo,
                                                        ObjectStore& store) {
   TRY_ASSIGN(const KeyConfig keys, key_config(context.settings, repo, context.cancel));

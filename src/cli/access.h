@@ -1,10 +1,14 @@
 // How commands reach the server and the repository that the settings name.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "cli/command.h"
+#include "ops/repository_source.h"
 #include "pgwire/pg_session.h"
 #include "repo/repository.h"
 
@@ -21,6 +25,25 @@ struct OpenedRepository {
 /// Errors: as CommandContext::open_store and Repository::open().
 Result<OpenedRepository> open_repository(const CommandContext& context);
 Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo);
+
+/// The repository chosen with --repo, or all that are configured, each opened when its turn comes and once.
+class ChosenRepositories {
+ public:
+  /// `context` must outlive it. `reads_data`: what is done ("restore main"), if data has to be read: a repository whose
+  /// data this host has no key for is then as good as none.
+  explicit ChosenRepositories(const CommandContext& context, std::string reads_data = {});
+  ChosenRepositories(const ChosenRepositories&) = delete;
+  ChosenRepositories& operator=(const ChosenRepositories&) = delete;
+  std::span<const RepositorySource> sources() const { return sources_; }
+
+ private:
+  Result<const Repository*> open(unsigned number);
+
+  const CommandContext& context_;
+  const std::string reads_data_;
+  std::map<unsigned, OpenedRepository> opened_;
+  std::vector<RepositorySource> sources_;
+};
 
 /// The repository in a store that is open already, with the keys the settings name.
 Result<std::unique_ptr<Repository>> open_repository_in(const CommandContext& context, unsigned repo,

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <map>
 #include <optional>
 
 #include "cli/access.h"
@@ -31,30 +30,6 @@ constexpr auto kHoleWaitMax = std::chrono::seconds(10);
 /// How long a segment is waited for that the prefetcher is in the middle of, before it is fetched a second time.
 constexpr auto kComingWaitMax = std::chrono::seconds(1);
 constexpr auto kComingPause = std::chrono::milliseconds(2);
-
-/// The repositories to search, each opened once.
-class Repositories {
- public:
-  explicit Repositories(const CommandContext& context) : context_(context) {
-    for (const unsigned number : context.settings.chosen_repositories()) {
-      sources_.push_back({.name = fmt::format("repo{}", number), .open = [this, number] { return open(number); }});
-    }
-  }
-  std::span<const ArchiveSource> sources() const { return sources_; }
-
- private:
-  Result<const Repository*> open(unsigned number) {
-    OpenedRepository& opened = opened_[number];
-    if (opened.repository == nullptr) {
-      TRY_ASSIGN(opened, open_repository(context_, number));
-    }
-    return opened.repository.get();
-  }
-
-  const CommandContext& context_;
-  std::map<unsigned, OpenedRepository> opened_;
-  std::vector<ArchiveSource> sources_;
-};
 
 /// A segment that a server in recovery asks for, and the spool it may wait in.
 struct Ahead {
@@ -125,7 +100,7 @@ Result<int> run_prefetcher(CommandContext& context, const ArchiveGetOptions& opt
     log_debug("{}", lock.error().message());
     return kExitOk;
   }
-  Repositories repositories(context);
+  const ChosenRepositories repositories(context);
   TRY_ASSIGN(const PrefetchReport report,
              prefetch_wal(repositories.sources(), ahead->spool, context.clock, context.cancel,
                           {.stanza = options.stanza,
@@ -171,7 +146,7 @@ Result<int> cmd_archive_get(CommandContext& context) {
   const auto ahead = async ? or_else(find_ahead(context, options), std::optional<Ahead>()) : std::nullopt;
   const bool taken = ahead && or_else(take_from_spool(context, *ahead, options.destination), false);
   if (!taken) {
-    Repositories repositories(context);
+    const ChosenRepositories repositories(context);
     TRY_ASSIGN(const auto outcome, archive_get(repositories.sources(), context.clock, options));
     if (outcome == ArchiveGetOutcome::kAbsent) {
       log_info("{} is not in the archive", options.name);

@@ -10,6 +10,7 @@
 #include "cli/restore_render.h"
 #include "ops/restore.h"
 #include "ops/restore_select.h"
+#include "ops/restore_source.h"
 #include "ops/restore_target.h"
 
 namespace pgark {
@@ -123,6 +124,36 @@ nlohmann::ordered_json text_or_null(const std::string& text) {
   return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
 }
 
+nlohmann::ordered_json sources_json(const std::vector<SourceReport>& sources) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const SourceReport& source : sources) {
+    nlohmann::ordered_json failures = nlohmann::ordered_json::array();
+    for (const auto& [object, error] : source.failures)
+      failures.push_back(
+          {{"object", text_or_null(object)}, {"code", errc_name(error.code())}, {"message", error.message()}});
+    json.push_back({{"repository", source.name},
+                    {"fetched_bytes", source.fetched_bytes},
+                    {"extent_count", source.extent_count},
+                    {"failure_count", source.failure_count},
+                    {"failures", std::move(failures)}});
+  }
+  return json;
+}
+
+/// What came from where, if not all of it from the repository it was planned on.
+std::string sources_text(const RestoreReport& report) {
+  std::string text;
+  for (const SourceReport& source : report.sources) {
+    for (const auto& [object, error] : source.failures)
+      text += fmt::format("  NOT FROM {}: {}{}\n", source.name, object.empty() ? "" : object + ": ", error.message());
+    if (source.failures.size() < source.failure_count)
+      text += fmt::format("  NOT FROM {}: {} more packs\n", source.name, source.failure_count - source.failures.size());
+    if (source.name != report.repository && source.fetched_bytes > 0)
+      text += fmt::format("  {} came from {}\n", format_size(source.fetched_bytes), source.name);
+  }
+  return text;
+}
+
 /// docs/reference/json.md, section restore.
 nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreRequest& request,
                                    const std::string& stanza) {
@@ -137,6 +168,8 @@ nlohmann::ordered_json report_json(const RestoreReport& report, const RestoreReq
           {"target", target_json(request.target)},
           {"timeline", report.plan.timeline.value},
           {"plan", plan_json(report.plan)},
+          {"repository", report.repository},
+          {"sources", sources_json(report.sources)},
           {"data_directory", report.data_directory},
           {"links", std::move(links)},
           {"file_count", report.file_count},
@@ -160,6 +193,7 @@ std::string report_text(const RestoreReport& report, const RestoreRequest& reque
   text += fmt::format("  {} files, {} ({} written, {} fetched) in {}, {}/s\n", report.file_count,
                       format_size(report.logical_bytes), format_size(report.written_bytes),
                       format_size(report.fetched_bytes), format_duration(report.elapsed), format_size(rate_of(report)));
+  text += sources_text(report);
   if (report.delta) text += delta_text(*report.delta);
   for (const RestoredLink& link : report.links)
     text += link.oid != 0 ? fmt::format("  tablespace {}: {}\n", link.name, link.target)
@@ -171,14 +205,15 @@ std::string report_text(const RestoreReport& report, const RestoreRequest& reque
 }
 
 /// docs/reference/json.md, section restore.
-nlohmann::ordered_json dry_run_json(const RecoveryPlan& plan, const std::vector<LeftOutDatabase>& left_out,
-                                    const std::string& stanza) {
+nlohmann::ordered_json dry_run_json(const RecoveryPlan& plan, const std::string& repository,
+                                    const std::vector<LeftOutDatabase>& left_out, const std::string& stanza) {
   return {{"stanza", stanza},
           {"dry_run", true},
           {"label", plan.backup.label},
           {"target", target_json(plan.target)},
           {"timeline", plan.timeline.value},
           {"plan", plan_json(plan)},
+          {"repository", repository},
           {"logical_bytes", plan.backup.logical_bytes},
           {"left_out", left_out_json(left_out)}};
 }
@@ -195,15 +230,16 @@ Result<> print(Output& out, const nlohmann::ordered_json& document) {
   return out.print(document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
-Result<int> dry_run(CommandContext& context, const Repository& repository, const RestoreRequest& request) {
+Result<int> dry_run(CommandContext& context, std::span<const RepositorySource> sources, const RestoreRequest& request) {
   const std::string& stanza = context.settings.stanza();
-  TRY_ASSIGN_CTX(const RecoveryPlan plan, plan_restore_target(repository, stanza, request, context.clock),
+  TRY_ASSIGN_CTX(const ChosenSource chosen, SourceChooser(sources, stanza, request, context.clock).choose(),
                  "restore " + stanza);
+  const RecoveryPlan& plan = chosen.plan;
   TRY_ASSIGN(const DatabaseSelection selection,
              select_databases(plan.backup, request.db_include, request.db_exclude, request.target.kind));
   const std::vector<LeftOutDatabase> left_out = left_out_databases(selection);
   if (context.json()) {
-    TRY(print(context.out, dry_run_json(plan, left_out, stanza)));
+    TRY(print(context.out, dry_run_json(plan, sources[chosen.index].name, left_out, stanza)));
   } else {
     TRY(context.out.print(dry_run_text(plan, left_out)));
   }
@@ -215,13 +251,12 @@ Result<int> dry_run(CommandContext& context, const Repository& repository, const
 Result<int> cmd_restore(CommandContext& context) {
   const Settings& settings = context.settings;
   TRY_ASSIGN(const RestoreRequest request, request_of(context));
-  TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
-  TRY(opened.repository->check_can_open_data("restore " + settings.stanza()));
-  if (settings.boolean("dry-run")) return dry_run(context, *opened.repository, request);
+  const ChosenRepositories repositories(context, "restore " + settings.stanza());
+  if (settings.boolean("dry-run")) return dry_run(context, repositories.sources(), request);
   Progress progress;
   Result<RestoreReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
-    return run_restore(*opened.repository, settings.stanza(), request, context.clock, context.cancel, progress);
+    return run_restore(repositories.sources(), settings.stanza(), request, context.clock, context.cancel, progress);
   }();
   if (!report) return std::move(report).error().with_context("restore " + settings.stanza());
   if (context.json()) {

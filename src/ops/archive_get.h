@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 
@@ -12,7 +11,7 @@
 #include "core/cancel.h"
 #include "core/clock.h"
 #include "core/result.h"
-#include "repo/repository.h"
+#include "ops/repository_source.h"
 
 namespace pgark {
 
@@ -32,11 +31,7 @@ enum class ArchiveGetOutcome : uint8_t {
   kAbsent,  // Listings of all repositories prove that none has a copy, and WAL may end there.
 };
 
-/// A repository to get from, opened when its turn comes.
-struct ArchiveSource {
-  std::string name;                                   // For messages: "repo1".
-  std::function<Result<const Repository*>()> open{};  // May be called again; what it gives lives as long as the source.
-};
+using ArchiveSource = RepositorySource;
 
 /// Verify a copy of the file and put it at the destination, whole: from the first of the repositories that has a good
 /// one. A damaged copy is passed over for the next generation or repository.

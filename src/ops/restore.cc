@@ -6,15 +6,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "catalog/wal.h"
 #include "core/log.h"
+#include "ops/extent_source.h"
 #include "ops/restore_clean.h"
 #include "ops/restore_copy.h"
 #include "ops/restore_delta.h"
 #include "ops/restore_finish.h"
 #include "ops/restore_places.h"
 #include "ops/restore_plan.h"
+#include "ops/restore_source.h"
 #include "ops/restore_target.h"
 
 namespace pgark {
@@ -107,15 +110,26 @@ Result<pg::RecoveryFiles> settle_target(const Repository& repository, const std:
 }
 
 /// WAL that was never archived holds what was committed last, and nobody else has it. Its .ready file stays when
-/// archive-push is run by hand, hence the look into the repository.
-Result<> check_wal_archived(const Repository& repository, const std::string& stanza, const RestorePlan& plan,
-                            const PlaceChecks& checks) {
+/// archive-push is run by hand, hence the look into the repositories: recovery asks all of them.
+Result<> check_wal_archived(std::span<const RepositorySource> sources, const Repository& repository,
+                            const std::string& stanza, const RestorePlan& plan, const PlaceChecks& checks) {
+  const auto any_has = [&](const ObjectKey& key) -> Result<bool> {
+    TRY_ASSIGN(const auto stored, repository.store().stat(key));
+    if (stored || sources.size() == 1) return stored.has_value();
+    for (const RepositorySource& source : sources) {
+      const auto other = source.open();
+      if (!other) continue;  // Told of already, if it matters.
+      const auto there = (*other)->store().stat(key);
+      if (there && *there) return true;
+    }
+    return false;
+  };
   uint64_t missing = 0;
   std::string first;
   for (const std::string& name : checks.ready_wal) {
     const auto key = wal_key(stanza, plan.backup.cluster_number, name);
     if (!key) continue;  // No name that is ever archived.
-    TRY_ASSIGN(const auto stored, repository.store().stat(*key));
+    TRY_ASSIGN(const bool stored, any_has(*key));
     if (!stored && missing++ == 0) first = name;
   }
   if (missing == 0) return {};
@@ -131,15 +145,14 @@ Result<> check_wal_archived(const Repository& repository, const std::string& sta
 }
 
 /// The copy of a delta restore.
-Result<CopyTotals> mend(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
-                        const RestorePlan& plan, const DeltaIndex& index, const PlaceChecks& checks,
-                        const SyncSet& sync, const CopyOptions& options, OwnerTable& owners, const CancelToken& cancel,
-                        Progress& progress, DeltaReport& report) {
+Result<CopyTotals> mend(ExtentSource& source, const ManifestReader& manifest, const RestorePlan& plan,
+                        const DeltaIndex& index, const PlaceChecks& checks, const SyncSet& sync,
+                        const CopyOptions& options, OwnerTable& owners, const CancelToken& cancel, Progress& progress,
+                        DeltaReport& report) {
   // What a restore that was cut off left in memory goes to the disk, and is then read from there.
   if (checks.unfinished) TRY(sync.sync());
   const DeltaOptions all{.copy = options, .distrust_cache = checks.unfinished};
-  TRY_ASSIGN(const DeltaTotals totals,
-             mend_files(repository, stanza, manifest, plan, index, all, owners, cancel, progress));
+  TRY_ASSIGN(const DeltaTotals totals, mend_files(source, manifest, plan, index, all, owners, cancel, progress));
   report.compared_bytes = totals.compared_bytes;
   report.matched_bytes = totals.matched_bytes;
   report.changed_file_count = totals.changed_file_count;
@@ -147,7 +160,7 @@ Result<CopyTotals> mend(const Repository& repository, const std::string& stanza,
 }
 
 /// Everything that writes. Whatever fails here leaves the marker and no pg_control.
-Result<> fill(const Repository& repository, const std::string& stanza, const RestoreRequest& request,
+Result<> fill(ExtentSource& source, const std::string& stanza, const RestoreRequest& request,
               const ManifestReader& manifest, const RestorePlan& plan, const PlaceChecks& checks, Clock& clock,
               RestoreMarker& marker, OwnerTable& owners, const CancelToken& cancel, Progress& progress,
               RestoreReport& report) {
@@ -170,19 +183,60 @@ Result<> fill(const Repository& repository, const std::string& stanza, const Res
   const CopyOptions options{.workers = request.process_max, .sync_files = !sync.reliable()};
   if (delta) {
     progress.phase = "compare files";
-    TRY_ASSIGN(totals, mend(repository, stanza, manifest, plan, index, checks, sync, options, owners, cancel, progress,
-                            *report.delta));
+    TRY_ASSIGN(totals,
+               mend(source, manifest, plan, index, checks, sync, options, owners, cancel, progress, *report.delta));
   } else {
     progress.phase = "copy files";
-    TRY_ASSIGN(totals, copy_files(repository, stanza, manifest, plan, options, owners, cancel, progress));
+    TRY_ASSIGN(totals, copy_files(source, manifest, plan, options, owners, cancel, progress));
   }
   report.fetched_bytes = totals.fetched_bytes;
   report.written_bytes = totals.written_bytes;
-  TRY_ASSIGN(const pg::RecoveryFiles files, settle_target(repository, stanza, request, clock, report));
+  TRY_ASSIGN(const pg::RecoveryFiles files, settle_target(source.first(), stanza, request, clock, report));
   TRY(write_recovery_files(plan, request, files, owners));
   TRY(finish_directories(plan, owners));
   progress.phase = "sync to disk";
   return commit_restore(plan, sync, marker);
+}
+
+/// What a restore has in hand before it looks at the place it restores to.
+struct Prepared {
+  ChosenSource chosen;
+  pg::RecoveryFiles files;
+  std::unique_ptr<ManifestReader> manifest;
+  RestorePlan plan;
+};
+
+Result<> read_manifest_of(const std::string& stanza, const RestoreRequest& request, const CancelToken& cancel,
+                          Prepared& prepared) {
+  const BackupMeta& backup = prepared.chosen.plan.backup;
+  TRY_ASSIGN(ManifestReader manifest, ManifestReader::open(*prepared.chosen.repository, stanza, backup.label));
+  // Readers hold no lock (I7): whoever expires this backup from now on removes its manifest, and its packs much later.
+  TRY_CTX(manifest.load(), "read manifest of backup " + backup.label);
+  prepared.manifest = std::make_unique<ManifestReader>(std::move(manifest));
+  TRY_ASSIGN(prepared.plan, plan_restore(*prepared.manifest, backup, request, cancel));
+  return {};
+}
+
+/// Plan with the first repository that has what is asked for, the whole manifest included.
+Result<Prepared> prepare(std::span<const RepositorySource> sources, const std::string& stanza,
+                         const RestoreRequest& request, Clock& clock, const CancelToken& cancel, Progress& progress) {
+  SourceChooser chooser(sources, stanza, request, clock);
+  for (;;) {
+    progress.phase = "resolve target";
+    Prepared prepared;
+    TRY_ASSIGN(prepared.chosen, chooser.choose());
+    const RecoveryPlan& recovery = prepared.chosen.plan;
+    TRY_ASSIGN(prepared.files, recovery_files_of(request, recovery));
+    log_info("restore backup {} to {} on timeline {}", recovery.backup.label, describe_target(request.target),
+             recovery.timeline.value);
+    progress.phase = "read manifest";
+    auto read = read_manifest_of(stanza, request, cancel, prepared);
+    if (read) return prepared;
+    // What does not fit the request fits it nowhere.
+    const Errc code = read.error().code();
+    if (code == Errc::kInvalid || code == Errc::kCancelled) return std::move(read).error();
+    chooser.exclude(prepared.chosen.index, std::move(read).error());
+  }
 }
 
 }  // namespace
@@ -190,28 +244,33 @@ Result<> fill(const Repository& repository, const std::string& stanza, const Res
 Result<RestoreReport> run_restore(const Repository& repository, const std::string& stanza,
                                   const RestoreRequest& request, Clock& clock, const CancelToken& cancel,
                                   Progress& progress) {
+  const RepositorySource source{.name = "the repository",
+                                .open = [&]() -> Result<const Repository*> { return &repository; }};
+  return run_restore(std::span(&source, 1), stanza, request, clock, cancel, progress);
+}
+
+Result<RestoreReport> run_restore(std::span<const RepositorySource> sources, const std::string& stanza,
+                                  const RestoreRequest& request, Clock& clock, const CancelToken& cancel,
+                                  Progress& progress) {
   const auto begin = clock.steady();
-  progress.phase = "resolve target";
-  TRY_ASSIGN(RecoveryPlan recovery, plan_restore_target(repository, stanza, request, clock));
-  TRY_ASSIGN(const pg::RecoveryFiles files, recovery_files_of(request, recovery));
-  const std::string label = recovery.backup.label;
-  log_info("restore backup {} to {} on timeline {}", label, describe_target(request.target), recovery.timeline.value);
-  TRY_ASSIGN(ManifestReader manifest, ManifestReader::open(repository, stanza, label));
-  progress.phase = "read manifest";
-  // Readers hold no lock (I7): whoever expires this backup from now on removes its manifest, and its packs much later.
-  TRY_CTX(manifest.load(), "read manifest of backup " + label);
-  TRY_ASSIGN(RestorePlan plan, plan_restore(manifest, recovery.backup, request, cancel));
-  skip_recovery_files(files, plan);
+  TRY_ASSIGN(Prepared prepared, prepare(sources, stanza, request, clock, cancel, progress));
+  RestorePlan& plan = prepared.plan;
+  const Repository& repository = *prepared.chosen.repository;
+  const std::string label = plan.backup.label;
+  skip_recovery_files(prepared.files, plan);
   TRY_ASSIGN(const PlaceChecks checks, check_places(plan, request, clock));
-  TRY(check_wal_archived(repository, stanza, plan, checks));
+  TRY(check_wal_archived(sources, repository, stanza, plan, checks));
   progress.bytes_total = plan.stored_run_bytes;
   progress.files_total = plan.file_count;
 
-  RestoreReport report = begin_report(plan, std::move(recovery), files);
+  RestoreReport report = begin_report(plan, std::move(prepared.chosen.plan), prepared.files);
+  report.repository = sources[prepared.chosen.index].name;
+  ExtentSource source(sources, prepared.chosen.index, repository, stanza, plan);
   OwnerTable owners(::geteuid() == 0);
   TRY_ASSIGN(RestoreMarker marker, prepare_root(plan));
   auto filled =
-      fill(repository, stanza, request, manifest, plan, checks, clock, marker, owners, cancel, progress, report);
+      fill(source, stanza, request, *prepared.manifest, plan, checks, clock, marker, owners, cancel, progress, report);
+  report.sources = source.reports();
   if (!filled)
     return std::move(filled).error().with_hint(fmt::format(
         "{} is incomplete and cannot be started; run restore again with --delta to complete it, or with --force to "

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "core/clock.h"
 #include "core/progress.h"
 #include "core/result.h"
+#include "ops/repository_source.h"
 #include "ops/restore_select.h"
 #include "repo/repository.h"
 
@@ -61,8 +63,26 @@ struct DeltaReport {
   uint64_t removed_count = 0;  // Files, directories and links that the backup does not have so.
 };
 
+/// Something that could not be had from a repository, and why.
+struct SourceFailure {
+  std::string object;  // Empty: the repository as a whole.
+  Error error;
+};
+
+/// What one repository gave to a restore.
+struct SourceReport {
+  std::string name;
+  uint64_t fetched_bytes = 0;           // Of packs, as stored.
+  uint64_t extent_count = 0;            // Fetched one by one, because another repository did not have them.
+  uint64_t failure_count = 0;           // Packs with damage, and the repository itself if it was gone.
+  std::vector<SourceFailure> failures;  // The first kSourceFailuresMax of them.
+};
+inline constexpr size_t kSourceFailuresMax = 100;
+
 struct RestoreReport {
   RecoveryPlan plan;
+  std::string repository;             // Name of the one that the restore was planned on.
+  std::vector<SourceReport> sources;  // Repositories that gave something or failed, in their order.
   std::string data_directory;
   std::vector<RestoredLink> links;
   uint64_t file_count = 0;
@@ -86,6 +106,13 @@ struct RestoreReport {
 /// Errors: kInvalid (target, directory, tablespace or link not fit, server running), kNotFound (no backup or set),
 ///         kNoSpace with needed and free bytes, kPermission, kCorrupt naming backup, pack, file and blocks, kCancelled.
 Result<RestoreReport> run_restore(const Repository& repository, const std::string& stanza,
+                                  const RestoreRequest& request, Clock& clock, const CancelToken& cancel,
+                                  Progress& progress);
+
+/// The same from several repositories, opened when they are needed: planned on the first that has what is asked for,
+/// and what turns out to be damaged there, or is not there any more, comes from the others, extent by extent.
+/// Errors: as above, of the first repository, with what the others said.
+Result<RestoreReport> run_restore(std::span<const RepositorySource> sources, const std::string& stanza,
                                   const RestoreRequest& request, Clock& clock, const CancelToken& cancel,
                                   Progress& progress);
 

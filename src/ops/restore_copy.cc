@@ -92,12 +92,13 @@ std::vector<CopyTask> make_tasks(const std::shared_ptr<ChunkWork>& work, const F
 
 class Copier {
  public:
-  Copier(const Repository& repository, const std::string& stanza, const RestorePlan& plan, const CopyOptions& options,
-         OwnerTable& owners, Progress& progress)
+  Copier(ExtentSource& source, const RestorePlan& plan, const CopyOptions& options, OwnerTable& owners,
+         Progress& progress)
       : plan_(plan),
-        shape_(read_shape(repository.store())),
+        shape_(read_shape(source.first().store())),
         slots_(std::max(options.workers, 1u)),
-        fetcher_(repository, stanza, plan),
+        source_(source),
+        fetcher_(source, plan),
         maker_(plan, options.sync_files, owners),
         progress_(progress) {}
 
@@ -108,7 +109,7 @@ class Copier {
         workers, kQueuedBytesMax, cancel,
         [&](BoundedQueue<CopyTask>& queue, const CancelToken& stop) { return produce(manifest, queue, stop); },
         [&](BoundedQueue<CopyTask>& queue, const CancelToken& stop) { return work(queue, stop); })));
-    return CopyTotals{fetcher_.fetched_bytes(), written_.load()};
+    return CopyTotals{source_.fetched_bytes(), written_.load()};
   }
 
  private:
@@ -268,6 +269,7 @@ class Copier {
   const RestorePlan& plan_;
   const ReadShape shape_;
   WorkSlots slots_;  // As many as there would be workers if nobody had to wait.
+  const ExtentSource& source_;
   PieceFetcher fetcher_;
   FileMaker maker_;
   Progress& progress_;
@@ -276,10 +278,10 @@ class Copier {
 
 }  // namespace
 
-Result<CopyTotals> copy_files(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
-                              const RestorePlan& plan, const CopyOptions& options, OwnerTable& owners,
-                              const CancelToken& cancel, Progress& progress) {
-  Copier copier(repository, stanza, plan, options, owners, progress);
+Result<CopyTotals> copy_files(ExtentSource& source, const ManifestReader& manifest, const RestorePlan& plan,
+                              const CopyOptions& options, OwnerTable& owners, const CancelToken& cancel,
+                              Progress& progress) {
+  Copier copier(source, plan, options, owners, progress);
   return copier.run(manifest, std::max(options.workers, 1u), cancel);
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/cancel.h"
 #include "core/progress.h"
+#include "ops/extent_source.h"
 #include "ops/restore_files.h"
 #include "ops/restore_plan.h"
 #include "repo/manifest.h"
@@ -30,8 +31,8 @@ struct CopyTotals {
 /// Restore every file of the manifest below the plan's data directory, whose directories and links are there.
 /// pg_control goes to kUnfinishedControlPath.
 /// Errors: kCorrupt naming backup, file, blocks and pack; of writing, naming the file; kCancelled.
-Result<CopyTotals> copy_files(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
-                              const RestorePlan& plan, const CopyOptions& options, OwnerTable& owners,
-                              const CancelToken& cancel, Progress& progress);
+Result<CopyTotals> copy_files(ExtentSource& source, const ManifestReader& manifest, const RestorePlan& plan,
+                              const CopyOptions& options, OwnerTable& owners, const CancelToken& cancel,
+                              Progress& progress);
 
 }  // namespace pgark

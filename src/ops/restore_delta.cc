@@ -17,7 +17,6 @@
 #include "ops/restore_pieces.h"
 #include "ops/restore_tasks.h"
 #include "pg/control.h"
-#include "repo/block_hashes.h"
 
 namespace pgark {
 namespace {
@@ -119,15 +118,15 @@ std::vector<DeltaTask> make_tasks(FileChunk chunk, const FileMaker& maker, const
 
 class Mender {
  public:
-  Mender(const Repository& repository, const std::string& stanza, const RestorePlan& plan, const DeltaIndex& index,
-         const DeltaOptions& options, OwnerTable& owners, Progress& progress)
+  Mender(ExtentSource& source, const RestorePlan& plan, const DeltaIndex& index, const DeltaOptions& options,
+         OwnerTable& owners, Progress& progress)
       : plan_(plan),
         index_(index),
         options_(options),
-        shape_(read_shape(repository.store())),
+        shape_(read_shape(source.first().store())),
         slots_(std::max(options.copy.workers, 1u)),
-        fetcher_(repository, stanza, plan),
-        hashes_(repository, stanza, plan.packs),
+        source_(source),
+        fetcher_(source, plan),
         maker_(plan, options.copy.sync_files, owners),
         progress_(progress) {}
 
@@ -138,7 +137,7 @@ class Mender {
         [&](BoundedQueue<DeltaTask>& queue, const CancelToken& stop) { return produce(manifest, queue, stop); },
         [&](BoundedQueue<DeltaTask>& queue, const CancelToken& stop) { return work(queue, stop); })));
     DeltaTotals totals;
-    totals.copy = {fetcher_.fetched_bytes(), written_.load()};
+    totals.copy = {source_.fetched_bytes(), written_.load()};
     totals.compared_bytes = compared_;
     totals.matched_bytes = matched_;
     const MutexLock lock(mu_);
@@ -269,7 +268,7 @@ class Mender {
       return {};
     }
     if (buffers.hashed_extent != run->extent) {
-      TRY_CTX(hashes_.of(chunk.extents[run->extent], buffers.hashes), "compare file " + entry.path);
+      TRY_CTX(source_.block_hashes(chunk.extents[run->extent], buffers.hashes), "compare file " + entry.path);
       buffers.hashed_extent = run->extent;
     }
     const uint64_t place = run->extent_offset + (block - run->file_offset);
@@ -378,8 +377,8 @@ class Mender {
   const DeltaOptions& options_;
   const ReadShape shape_;
   WorkSlots slots_;  // As many as there would be workers if nobody had to wait.
+  ExtentSource& source_;
   PieceFetcher fetcher_;
-  BlockHashes hashes_;
   FileMaker maker_;
   Progress& progress_;
   std::atomic<uint64_t> written_ = 0;
@@ -428,10 +427,10 @@ DeltaIndex::Stretch DeltaIndex::stretch_of(const FileEntry& entry) const {
   return stretch;
 }
 
-Result<DeltaTotals> mend_files(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
-                               const RestorePlan& plan, const DeltaIndex& index, const DeltaOptions& options,
-                               OwnerTable& owners, const CancelToken& cancel, Progress& progress) {
-  Mender mender(repository, stanza, plan, index, options, owners, progress);
+Result<DeltaTotals> mend_files(ExtentSource& source, const ManifestReader& manifest, const RestorePlan& plan,
+                               const DeltaIndex& index, const DeltaOptions& options, OwnerTable& owners,
+                               const CancelToken& cancel, Progress& progress) {
+  Mender mender(source, plan, index, options, owners, progress);
   return mender.run(manifest, cancel);
 }
 

@@ -54,8 +54,8 @@ struct DeltaOptions {
 
 /// Make every file of the manifest what it is in the backup. Places are clean, directories and links there.
 /// Errors: as copy_files(); of reading what is there, naming the file.
-Result<DeltaTotals> mend_files(const Repository& repository, const std::string& stanza, const ManifestReader& manifest,
-                               const RestorePlan& plan, const DeltaIndex& index, const DeltaOptions& options,
-                               OwnerTable& owners, const CancelToken& cancel, Progress& progress);
+Result<DeltaTotals> mend_files(ExtentSource& source, const ManifestReader& manifest, const RestorePlan& plan,
+                               const DeltaIndex& index, const DeltaOptions& options, OwnerTable& owners,
+                               const CancelToken& cancel, Progress& progress);
 
 }  // namespace pgark

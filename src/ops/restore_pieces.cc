@@ -4,8 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-
-#include "repo/pack.h"
+#include <optional>
 
 namespace pgark {
 namespace {
@@ -57,25 +56,31 @@ Result<> PieceFetcher::fetch(const FileChunk& chunk, std::span<const Piece> piec
   for (const Piece& piece : pieces) end = std::max(end, extent_of(piece).offset + extent_of(piece).stored_bytes);
   if (first.pack >= plan_.packs.size())
     return damaged(chunk, pieces, Error(Errc::kCorrupt, "the manifest names a pack it does not list"));
-  const PackName& pack = plan_.packs[first.pack];
-  const ObjectKey key = pack_key(stanza_, pack.label, pack.number);
   buffers.stored.resize(static_cast<size_t>(end - first.offset));
-  if (auto got = repository_.store().read_exact(key, first.offset, buffers.stored.bytes()); !got)
-    return damaged(chunk, pieces, std::move(got).error());
-  fetched_ += buffers.stored.size();
+  const auto from = source_.read(first.pack, first.offset, buffers.stored.bytes());
+  // With one repository that is the end. Of several, each may have what another lacks of the stretch.
+  if (!from && (source_.single() || from.error().code() == Errc::kCancelled))
+    return damaged(chunk, pieces, from.error());
   const WorkSlot slot(buffers.slots);
   while (!pieces.empty()) {
     size_t count = 1;
     while (count < pieces.size() && pieces[count].extent == pieces.front().extent) ++count;
     const auto same = pieces.first(count);
     const ExtentRef& extent = extent_of(same.front());
-    const Bytes stored =
-        buffers.stored.bytes().subspan(static_cast<size_t>(extent.offset - first.offset), extent.stored_bytes);
     std::byte* const wanted = place && is_whole(extent, same) ? place(same.front()) : nullptr;
     if (wanted == nullptr) buffers.raw.resize(extent.raw_bytes);
     const MutableBytes raw = wanted != nullptr ? MutableBytes(wanted, extent.raw_bytes) : buffers.raw.bytes();
-    if (auto decoded = decode_frame(repository_, key, extent.frame(), stored, buffers.decompressor, raw); !decoded)
-      return damaged(chunk, same, std::move(decoded).error());
+    Result<> decoded;
+    std::optional<std::pair<size_t, Error>> failed;
+    if (from) {
+      const auto at = static_cast<size_t>(extent.offset - first.offset);
+      decoded = source_.decode(*from, extent, buffers.stored.bytes().subspan(at, extent.stored_bytes),
+                               buffers.decompressor, raw);
+      if (!decoded) failed.emplace(*from, std::move(decoded).error());
+    }
+    if (!from || failed)
+      decoded = source_.fetch_one(extent, std::move(failed), buffers.again, buffers.decompressor, raw);
+    if (!decoded) return damaged(chunk, same, std::move(decoded).error());
     for (const Piece& piece : same) TRY(write(piece, Bytes(raw).subspan(piece.extent_offset, piece.bytes)));
     pieces = pieces.subspan(count);
   }

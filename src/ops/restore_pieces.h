@@ -1,7 +1,6 @@
 // From extents to bytes of files: neighbouring stretches fetched in large ranged reads, checked, decoded and handed on.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -10,6 +9,7 @@
 
 #include "codec/compress.h"
 #include "core/bytes.h"
+#include "ops/extent_source.h"
 #include "ops/restore_plan.h"
 #include "ops/restore_tasks.h"
 #include "repo/manifest.h"
@@ -49,6 +49,7 @@ size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces,
 struct FetchBuffers {
   Buffer stored;
   Buffer raw;
+  Buffer again;  // An extent that is fetched once more, from another repository.
   Decompressor decompressor;
   WorkSlots* slots = nullptr;  // One is taken while pieces are decoded and written, but not while they are fetched.
 };
@@ -56,24 +57,21 @@ struct FetchBuffers {
 /// Fetches pieces for several workers.
 class PieceFetcher {
  public:
-  PieceFetcher(const Repository& repository, const std::string& stanza, const RestorePlan& plan)
-      : repository_(repository), stanza_(stanza), plan_(plan) {}
+  PieceFetcher(ExtentSource& source, const RestorePlan& plan) : source_(source), plan_(plan) {}
 
   /// Fetch the pieces of one read and give each, decoded, to `write`. `place` may say where the caller wants a piece;
   /// one that is a whole extent is decoded there, so that it need not be moved.
+  /// What is damaged or cannot be reached in one repository comes from another that has the backup.
   /// Errors: kCorrupt naming backup, file, blocks and pack; of the store; of `write`.
   Result<> fetch(const FileChunk& chunk, std::span<const Piece> pieces, FetchBuffers& buffers,
                  const std::function<Result<>(const Piece&, Bytes)>& write,
                  const std::function<std::byte*(const Piece&)>& place = nullptr);
-  uint64_t fetched_bytes() const { return fetched_; }
 
  private:
   Error damaged(const FileChunk& chunk, std::span<const Piece> pieces, Error cause) const;
 
-  const Repository& repository_;
-  const std::string& stanza_;
+  ExtentSource& source_;
   const RestorePlan& plan_;
-  std::atomic<uint64_t> fetched_ = 0;
 };
 
 }  // namespace pgark

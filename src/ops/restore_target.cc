@@ -18,7 +18,7 @@ constexpr std::chrono::seconds kClockSkewMax{60};
 constexpr std::string_view kPrefetchSetting = "recovery_prefetch";
 
 Result<std::vector<BackupMeta>> readable_backups(const Repository& repository, const std::string& stanza,
-                                                 const RestoreRequest& request) {
+                                                 const RestoreRequest& request, std::vector<std::string>* unreadable) {
   TRY_ASSIGN(const auto listed, list_backups(repository, stanza));
   std::vector<BackupMeta> backups;
   std::optional<Error> first_error;
@@ -30,6 +30,7 @@ Result<std::vector<BackupMeta>> readable_backups(const Repository& repository, c
     // One that cannot be read must not keep the others from being restored, unless it is the one that was asked for.
     if (request.set == backup.label) return Error(*backup.error).with_context("read backup " + backup.label);
     log_warn("backup {} cannot be read and is passed over: {}", backup.label, backup.error->message());
+    if (unreadable != nullptr) unreadable->push_back(backup.label);
     if (!first_error) first_error = backup.error;
   }
   if (backups.empty() && first_error) return *std::move(first_error);
@@ -86,13 +87,14 @@ pg::RecoveryType recovery_type_of(TargetKind kind) {
 }  // namespace
 
 Result<RecoveryPlan> plan_restore_target(const Repository& repository, const std::string& stanza,
-                                         const RestoreRequest& request, Clock& clock) {
+                                         const RestoreRequest& request, Clock& clock,
+                                         std::vector<std::string>* unreadable) {
   TRY(parse_timeline_wish(request.target_timeline));
   if (request.target.kind == TargetKind::kTime && request.target.time > clock.now() + kClockSkewMax)
     return Error(Errc::kInvalid, fmt::format("target {} is in the future, it is now {}",
                                              describe_target(request.target), format_timestamp_utc(clock.now())))
         .with_hint("for the latest state leave out --type and --target");
-  TRY_ASSIGN(std::vector<BackupMeta> backups, readable_backups(repository, stanza, request));
+  TRY_ASSIGN(std::vector<BackupMeta> backups, readable_backups(repository, stanza, request, unreadable));
   // A restore never follows the timelines of a cluster before an upgrade with a backup of the one after it.
   const auto asked = std::ranges::find_if(backups, [&](const BackupMeta& b) { return request.set == b.label; });
   const ClusterRecord cluster = cluster_of(asked != backups.end() ? *asked : backups.back());

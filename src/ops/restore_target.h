@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "catalog/recovery_plan.h"
 #include "core/clock.h"
@@ -16,8 +17,10 @@ namespace pgark {
 /// is named) and its archived WAL. Nothing is written. Errors: those of plan_recovery(); kInvalid for a time in the
 /// future; kNotFound if the stanza has no backup;
 ///         kUnsupported for what the backup's version does not offer; of the store.
+/// Backups that cannot be read are passed over; their labels go into `unreadable`.
 Result<RecoveryPlan> plan_restore_target(const Repository& repository, const std::string& stanza,
-                                         const RestoreRequest& request, Clock& clock);
+                                         const RestoreRequest& request, Clock& clock,
+                                         std::vector<std::string>* unreadable = nullptr);
 
 /// The settings that make a server do what was planned, checked and rendered for its version.
 /// Errors: kInvalid, kUnsupported.
