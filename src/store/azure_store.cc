@@ -60,7 +60,11 @@ class AzureUpload final : public PartUpload {
     AzureRequest request = creation(content);
     request.headers.push_back({"x-ms-blob-type", "BlockBlob"});
     request.headers.push_back({"Content-Type", std::string(kContentType)});
-    return create(request, content.size());
+    auto made = create(request, content.size());
+    if (made.has_value() || made.error().code() != Errc::kAlreadyExists) return made;
+    // Blocks that a dead writer left are enough for some to say so, though there is no object.
+    TRY_ASSIGN(const auto found, find_own());
+    return found ? Result<ObjectInfo>(*found) : put_as_block(content);
   }
 
   /// Blocks have no upload to belong to: that ours do not meet those of another writer is seen to by their names.
@@ -112,6 +116,14 @@ class AzureUpload final : public PartUpload {
   void abort() override {}
 
  private:
+  Result<ObjectInfo> put_as_block(Bytes content) {
+    std::vector<std::string> parts;
+    if (!content.empty()) {
+      TRY_ASSIGN(parts.emplace_back(), put_part(1, content));
+    }
+    return complete(parts, content.size());
+  }
+
   /// What both ways of making the object have in common.
   AzureRequest creation(Bytes body) const {
     AzureRequest request{.method = "PUT", .blob = blob_, .call = CloudCall::kCreate};

@@ -92,11 +92,27 @@ TEST_F(AzureStoreTest, CreatesOnlyWhatIsNotThere) {
 TEST_F(AzureStoreTest, SaysThatANameIsTaken) {
   for (const auto& [status, code] : {std::pair(409, "BlobAlreadyExists"), std::pair(412, "ConditionNotMet"),
                                      std::pair(403, "UnauthorizedBlobOverwrite")}) {
-    answer(refusal(status, code));
+    answer([&, refused = refusal(status, code)](const testing::HttpRequest& request) -> HttpAnswer {
+      return request.method == "HEAD" ? HttpAnswer{.headers = {{"Content-Length", "1"}}} : refused;
+    });
     const auto put = open()->put(key, as_bytes("x"));
     ASSERT_FALSE(put.has_value());
     EXPECT_EQ(put.error().code(), Errc::kAlreadyExists) << code;
   }
+}
+
+TEST_F(AzureStoreTest, IsNotKeptFromANameByBlocksThatNobodyCommitted) {
+  answer([](const testing::HttpRequest& request) -> HttpAnswer {
+    if (request.method == "HEAD") return refusal(404, "BlobNotFound");
+    return request.parameter("comp") ? made() : refusal(409, "BlobAlreadyExists");
+  });
+  const auto store = open();
+  const auto info = store->put(key, as_bytes("hello"));
+  ASSERT_TRUE(info.has_value()) << info.error().to_string();
+  EXPECT_EQ(info->bytes, 5u);
+  EXPECT_EQ(fake->requests().back().parameter("comp"), "blocklist");
+  EXPECT_EQ(fake->requests().back().header("If-None-Match"), "*");
+  EXPECT_EQ(store->put(key, {}).value().bytes, 0u);
 }
 
 TEST_F(AzureStoreTest, DoesNotTakeAnotherConflictForATakenName) {
