@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "ops/check.h"
 #include "ops/check_place.h"
+#include "repo/keyring_store.h"
 #include "testing/check_scene.h"
 
 namespace pgark {
@@ -312,6 +313,41 @@ TEST_F(Examiners, RepositoryInMemoryOrInClearIsTold) {
   again();
   places_["/repo"].is_network = true;
   EXPECT_THAT(run(), ElementsAre("info repository_unencrypted"));
+}
+
+TEST_F(Examiners, WrongAndSingleKeysAndOtherRecipientsAreTold) {
+  const auto alice = generate_age_identity();
+  const auto bob = generate_age_identity();
+  ASSERT_TRUE(alice && bob);
+  const auto config = [](const char* passphrase, std::vector<std::string> recipients) {
+    KeyConfig out;
+    out.sealed = true;
+    out.passphrase = NamedSecret{"repo1-cipher-pass", Secret::copy_of(as_bytes(passphrase))};
+    out.recipients = std::move(recipients);
+    return out;
+  };
+  ASSERT_OK(create_keyring(*store_, repository_->id(), config("right", {})));
+  key_config_ = [&](unsigned) { return Result<KeyConfig>(config("right", {})); };
+  EXPECT_THAT(run(), ElementsAre("warning key_single"));
+  EXPECT_THAT(state_->findings[0].mend, HasSubstr("add-recipient"));
+
+  again();
+  ASSERT_OK(create_keyring(*store_, repository_->id(),
+                           config("right", {to_string(alice->recipient), to_string(bob->recipient)})));
+  key_config_ = [&](unsigned) { return Result<KeyConfig>(config("right", {to_string(alice->recipient)})); };
+  EXPECT_THAT(run(), ElementsAre("warning recipients_differ"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr(to_string(bob->recipient)));
+
+  again();
+  ASSERT_OK(create_keyring(*store_, repository_->id(),
+                           config("right", {to_string(alice->recipient), to_string(bob->recipient)})));
+  key_config_ = [&](unsigned) {
+    KeyConfig both = config("wrong", {});
+    both.identities.push_back({"/identity", format_age_identity(*alice)});
+    return Result<KeyConfig>(std::move(both));
+  };
+  EXPECT_THAT(run(), ElementsAre("error key_wrong"));
+  EXPECT_THAT(state_->findings[0].what, HasSubstr("repo1-cipher-pass does not open"));
 }
 
 TEST_F(Examiners, NoRetentionIsAWarningWhereItIsKnown) {

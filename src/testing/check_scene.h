@@ -136,6 +136,7 @@ class CheckScene : public ::testing::Test {
               if (repo != 1) return Error(Errc::kTransient, "repo2: no route to host");
               return std::move(owned_);
             },
+            .key_config = key_config_,
             .open_database = [this](const std::string& name) -> Result<std::unique_ptr<PgSession>> {
               if (name == "closed") return Error(Errc::kPermission, "no CONNECT privilege");
               return std::unique_ptr<PgSession>(std::make_unique<FakeSession>(server_, clock_, name));
@@ -192,6 +193,7 @@ class CheckScene : public ::testing::Test {
   uint64_t stored_bytes_ = 0;  // Of the backups to come, as is the next.
   uint64_t damaged_pages_ = 0;
   std::map<std::string, FilePlace> places_;
+  std::function<Result<KeyConfig>(unsigned)> key_config_;
   std::set<std::string> silent_;
   testing::StepClock clock_;
   testing::StepClock store_clock_;
