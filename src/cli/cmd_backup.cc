@@ -10,6 +10,7 @@
 #include "cli/access.h"
 #include "cli/backup_json.h"
 #include "cli/command.h"
+#include "cli/job_lease.h"
 #include "cli/progress.h"
 #include "cli/retention_settings.h"
 #include "core/local_lock.h"
@@ -163,17 +164,40 @@ struct Destinations {
   struct One {
     unsigned number = 1;
     OpenedRepository opened;
+    const HeldLease* lease = nullptr;
   };
   std::vector<One> opened;
   std::vector<std::pair<unsigned, Error>> unreachable;
 
   std::vector<BackupDestination> all() const {
     std::vector<BackupDestination> destinations;
-    for (const One& one : opened)
+    for (const One& one : opened) {
       destinations.push_back({fmt::format("repo{}", one.number), one.opened.repository.get()});
+      if (one.lease != nullptr) destinations.back().fence = [lease = one.lease] { return lease->check(); };
+    }
     return destinations;
   }
 };
+
+/// Take the leases of what was opened. Errors: if another host runs this job in any of them.
+Result<> take_leases(Destinations& destinations, JobLeases& leases) {
+  std::vector<Destinations::One> taken;
+  for (Destinations::One& one : destinations.opened) {
+    auto lease = leases.take(*one.opened.repository);
+    if (lease.has_value()) {
+      one.lease = *lease;
+      taken.push_back(std::move(one));
+      continue;
+    }
+    if (lease.error().code() == Errc::kInvalid || lease.error().code() == Errc::kCancelled)
+      return std::move(lease).error();
+    log_warn("repo{} is left behind: {}", one.number, lease.error().to_string());
+    destinations.unreachable.emplace_back(one.number, std::move(lease).error());
+  }
+  destinations.opened = std::move(taken);
+  if (destinations.opened.empty()) return destinations.unreachable.front().second;
+  return {};
+}
 
 Result<Destinations> open_destinations(const CommandContext& context) {
   Destinations destinations;
@@ -330,22 +354,27 @@ std::string after_text(const ExpireAfterBackup& expired, std::chrono::millisecon
 
 }  // namespace
 
-Result<int> cmd_backup(CommandContext& context) {
-  const Settings& settings = context.settings;
+Result<int> cmd_backup(CommandContext& outer) {
+  const Settings& settings = outer.settings;
   LockHolder holder;
   holder.command = "backup";
-  holder.started = context.clock.now();
+  holder.started = outer.clock.now();
   TRY_ASSIGN(LocalLock lock, LocalLock::acquire(settings.text("lock-path"), settings.stanza(), "backup", holder));
+  Destinations destinations;
+  JobLeases leases(outer);
+  CommandContext context = leases.context();
   TRY_ASSIGN(const BackupNodes nodes, choose_nodes(context));
   TRY_ASSIGN(BackupRequest request, request_of(context, nodes));
   request.on_label = [&lock](const std::string& label) { return lock.set_label(label); };
-  TRY_ASSIGN(const Destinations destinations, open_destinations(context));
+  TRY_ASSIGN(destinations, open_destinations(context));
+  // Not before the server has answered: whoever could not back up anyway keeps nobody from it.
+  TRY(take_leases(destinations, leases));
   Progress progress;
   Result<BackupReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
     return run_backup(destinations.all(), *nodes.session, request, context.clock, context.cancel, progress);
   }();
-  if (!report) return std::move(report).error().with_context("back up " + settings.stanza());
+  if (!report) return leases.explain(std::move(report).error()).with_context("back up " + settings.stanza());
   catch_up(context, destinations, *report, progress);
   for (const auto& [number, error] : destinations.unreachable)
     report->left_behind.push_back({fmt::format("repo{}", number), nullptr, error});

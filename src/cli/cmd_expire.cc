@@ -8,6 +8,7 @@
 #include "catalog/backup.h"
 #include "cli/access.h"
 #include "cli/command.h"
+#include "cli/job_lease.h"
 #include "cli/retention_settings.h"
 #include "core/local_lock.h"
 #include "core/log.h"
@@ -26,8 +27,11 @@ struct Expired {
 
 Result<Expired> expire_one(CommandContext& context, unsigned repo, const std::string& set, bool dry_run) {
   TRY_ASSIGN(const OpenedRepository opened, open_repository(context, repo));
-  TRY_ASSIGN(ExpireReport report, expire_repository(context, *opened.repository, repo, set, dry_run));
-  return Expired{repo, opened.store->describe(), std::move(report)};
+  JobLeases leases(context);
+  if (!dry_run) TRY(leases.take(*opened.repository));
+  auto report = expire_repository(leases.context(), *opened.repository, repo, set, dry_run);
+  if (!report) return leases.explain(std::move(report).error());
+  return Expired{repo, opened.store->describe(), std::move(*report)};
 }
 
 Result<> print(CommandContext& context, const std::vector<Expired>& all, bool dry_run) {

@@ -5,6 +5,7 @@
 
 #include "cli/access.h"
 #include "cli/command.h"
+#include "cli/job_lease.h"
 #include "core/local_lock.h"
 #include "core/log.h"
 #include "ops/cluster_files.h"
@@ -51,6 +52,11 @@ Result<int> cmd_stanza_delete(CommandContext& context) {
                  settings.text("lock-path"), stanza, "backup",
                  {.pid = 0, .command = "stanza-delete", .label = "", .host = "", .started = context.clock.now()}));
   TRY_ASSIGN(const OpenedRepository opened, open_repository(context));
+  {
+    // Nor may one of another host: released at once, because what it leaves is deleted with the rest.
+    JobLeases leases(context);
+    TRY(leases.take(*opened.repository));
+  }
   TRY_ASSIGN(const StanzaDeleteResult result, stanza_delete(*opened.repository, stanza, context.cancel));
   if (context.json()) {
     TRY(context.out.print_json(

@@ -539,6 +539,7 @@ class Backup {
     const std::vector<PackName> names = copier.pack_table(meta_.label, packs.count());
     report_.needed_pack_count = static_cast<uint32_t>(names.size());
     TRY_CTX(check_older_packs(names), context);
+    TRY_CTX(check_fences(), context);
     auto committed = std::move(writer).commit(names, encode_backup_meta(meta_));
     if (committed.has_value()) return {};
     Error error = Error(std::move(committed).error()).with_context(context);
@@ -546,6 +547,15 @@ class Backup {
     // It may have arrived: the label is ours alone, so if it is there, it is this one.
     if (const auto there = read_backup(repository_, request_.stanza, meta_.label); there.has_value()) return {};
     return error;
+  }
+
+  /// Nobody else may have begun to do this job in a repository.
+  Result<> check_fences() {
+    for (size_t i = 0; i < repositories_.size(); ++i) {
+      if (repositories_.has_failed(i) || !destinations_[i].fence) continue;
+      if (auto open = destinations_[i].fence(); !open) TRY(leave_behind(i, std::move(open).error()));
+    }
+    return {};
   }
 
   /// While the prior has its manifest nobody removes its packs; else they have to be looked for.

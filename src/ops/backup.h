@@ -54,6 +54,7 @@ struct BackupRequest {
 struct BackupDestination {
   std::string name;  // "repo2"
   const Repository* repository = nullptr;
+  std::function<Result<>()> fence{};  // Asked before the backup is made to exist there: may it still? May be empty.
 };
 
 /// A repository that was to get the backup and did not.
