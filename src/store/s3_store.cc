@@ -157,6 +157,8 @@ Result<bool> BucketStore::remove(const ObjectKey& key) {
   auto removed = client_->send(request);
   if (removed.has_value()) return true;
   Error error = std::move(removed).error();
+  // It was there, and an attempt whose answer was lost may have removed it.
+  if (error.code() == Errc::kTransient) return std::move(error).with_code(Errc::kOutcomeUnknown);
   if (error.code() == Errc::kPermission && !head->locked_until.empty())
     error = std::move(error).with_hint("the object is locked until " + one_line(head->locked_until, 40));
   return error;

@@ -207,6 +207,24 @@ TEST_F(S3StoreTest, RefusesSettingsThatContradictEachOther) {
       "together");
 }
 
+TEST_F(S3StoreTest, BucketThatLocksByItselfGetsTheMd5ItWants) {
+  bucket_.before = [](const Asked& asked) -> std::optional<HttpAnswer> {
+    if (asked.method != "PUT" || asked.has_header("content-md5")) return std::nullopt;
+    return HttpAnswer{.status = 400,
+                      .body =
+                          "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is "
+                          "required for Put Object requests with Object Lock parameters</Message></Error>"};
+  };
+  auto store = open();
+  ASSERT_TRUE(put(*store).has_value());
+  ASSERT_TRUE(store->put({"large"}, as_bytes(std::string(12u << 20, 'x'))).has_value());
+  const auto requests = bucket_.server().requests();
+  EXPECT_EQ(requests.at(1).header("content-md5"), base64_encode(*md5(as_bytes("content"))));
+  EXPECT_EQ(std::count_if(requests.begin(), requests.end(),
+                          [](const Asked& one) { return one.method == "PUT" && !one.has_header("content-md5"); }),
+            1);
+}
+
 // -- Creating.
 
 TEST_F(S3StoreTest, TakenNameIsSaid) {
@@ -559,6 +577,18 @@ TEST_F(S3StoreTest, RemovesOneByOneWhereThereAreNoBatches) {
   for (const auto& result : store->remove_many(std::vector<ObjectKey>{{"a"}, {"b"}, {"c"}}))
     EXPECT_TRUE(result.has_value());
   EXPECT_THAT(bucket_.objects, IsEmpty());
+}
+
+TEST_F(S3StoreTest, RemovalWhoseAnswerWasLostIsNotDenied) {
+  RetryStore store(open(), {}, clock_, 1);
+  ASSERT_TRUE(put(store).has_value());
+  bool lost = false;
+  bucket_.after = [&](const Asked& asked, HttpAnswer& answer) {
+    if (asked.method == "DELETE" && !std::exchange(lost, true)) answer = {.no_answer = true};
+  };
+  EXPECT_TRUE(store.remove({"k"}).value());
+  EXPECT_TRUE(lost);
+  EXPECT_FALSE(store.remove({"k"}).value());
 }
 
 TEST_F(S3StoreTest, LockedObjectIsNamedWithItsVersionAndTime) {

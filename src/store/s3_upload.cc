@@ -44,9 +44,8 @@ class S3Upload final : public PartUpload {
     if (!conditional) TRY(expect_absent());
     S3Request request = make("write", CloudCall::kCreate, "PUT");
     add_object_headers(request);
-    TRY(add_content(request, content));
     if (conditional) request.headers.push_back({"If-None-Match", "*"});
-    auto response = client_.send(request);
+    auto response = send_content(std::move(request), content);
     if (!response.has_value()) {
       if (!conditional || response.error().code() != Errc::kUnsupported) return Error(std::move(response).error());
       note_unconditional();
@@ -72,10 +71,10 @@ class S3Upload final : public PartUpload {
     request.query = {{"partNumber", fmt::format("{}", number)}, {"uploadId", upload_id_}};
     const auto& key_headers = client_.customer_key_headers();
     request.headers.insert(request.headers.end(), key_headers.begin(), key_headers.end());
-    TRY(add_content(request, content));
-    TRY_ASSIGN(const HttpResponse response, client_.send(request));
+    const std::string what = request.what;
+    TRY_ASSIGN(const HttpResponse response, send_content(std::move(request), content));
     std::string etag(response.header("etag"));
-    if (etag.empty()) return Error(Errc::kCorrupt, request.what + ": the answer has no ETag");
+    if (etag.empty()) return Error(Errc::kCorrupt, what + ": the answer has no ETag");
     return etag;
   }
 
@@ -152,11 +151,22 @@ class S3Upload final : public PartUpload {
     return format_utc(client_.now() + std::chrono::hours(24) * client_.settings().object_lock_days);
   }
 
-  /// The signature covers the SHA-256 of the content, which the server checks. With object lock it wants an MD5, too.
-  Result<> add_content(S3Request& request, Bytes content) const {
+  /// The signature covers the SHA-256 of the content, which the server checks. Where objects are locked it wants an
+  /// MD5, too: whether a bucket locks them by itself, the server says.
+  Result<HttpResponse> send_content(S3Request request, Bytes content) {
     request.body = content;
-    if (!locked_) return {};
-    TRY_ASSIGN_CTX(const Md5Digest digest, md5(content), request.what);
+    const bool with_md5 = locked_ || conditions_.wants_md5;
+    if (with_md5) TRY(add_md5(request));
+    auto response = client_.send(request);
+    if (response.has_value() || with_md5 || response.error().code() != Errc::kInvalid ||
+        response.error().message().find("Content-MD5") == std::string::npos)
+      return response;
+    conditions_.wants_md5 = true;
+    TRY(add_md5(request));
+    return client_.send(request);
+  }
+  static Result<> add_md5(S3Request& request) {
+    TRY_ASSIGN_CTX(const Md5Digest digest, md5(request.body), request.what);
     request.headers.push_back({"Content-MD5", base64_encode(digest)});
     return {};
   }
@@ -192,8 +202,7 @@ class S3Upload final : public PartUpload {
     request.query = {{std::move(property), ""}};
     request.headers = {{"Content-Type", "application/xml"}};
     request.body = as_bytes(document);
-    TRY_ASSIGN_CTX(const Md5Digest digest, md5(request.body), request.what);
-    request.headers.push_back({"Content-MD5", base64_encode(digest)});
+    TRY(add_md5(request));
     TRY(client_.send(request));
     return {};
   }

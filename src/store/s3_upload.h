@@ -16,6 +16,7 @@ struct S3Conditions {
   explicit S3Conditions(bool create) : conditional_create(create) {}
   std::atomic<bool> conditional_create;            // Takes If-None-Match, as far as is known.
   std::atomic<bool> conditional_complete = false;  // Has refused a completion for it.
+  std::atomic<bool> wants_md5 = false;             // Has refused content without it.
 };
 
 /// What HEAD says of an object.

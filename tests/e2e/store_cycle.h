@@ -72,6 +72,9 @@ inline void run_store_cycle(const StoreCycle& cycle) {
   ASSERT_OK(scene->server->archive_all());
   EXPECT_THAT(labels(*scene), ElementsAre(full.at("label"), incr.at("label")));
   ASSERT_OK(cli.run_ok({"check"}));
+  ASSERT_OK_AND_ASSIGN(const std::string top, cli.run_ok({"repo-ls"}));
+  EXPECT_THAT(top, ::testing::HasSubstr("main/\n"));
+  EXPECT_EQ(top.find("main/"), top.rfind("main/")) << top;
   ASSERT_OK(cli.run_ok({"verify"}));
 
   // Recovery to a moment and to the end.
