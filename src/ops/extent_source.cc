@@ -41,7 +41,7 @@ struct ExtentSource::State {
   /// What is known of one repository.
   struct Member {
     const Repository* repository = nullptr;  // Once it has been opened and found to hold the backup.
-    bool refused = false;                    // It does not hold this backup, and never will.
+    std::optional<Error> refused;            // It does not hold this backup, and never will.
     bool gone = false;                       // It failed as a whole: asked only when nobody else can answer.
     std::set<uint32_t> absent_packs;
     std::set<uint32_t> damaged_packs;  // Told already.
@@ -83,7 +83,8 @@ struct ExtentSource::State {
     auto opened = open(index);
     const MutexLock lock(mu);
     if (!opened.has_value()) {
-      members[index].refused = opened.error().code() == Errc::kInvalid || is_of_object(opened.error());
+      if (opened.error().code() == Errc::kInvalid || is_of_object(opened.error()))
+        members[index].refused = opened.error();
       return opened;
     }
     log_info("{} holds backup {} too", sources[index].name, plan.backup.label);
@@ -147,6 +148,13 @@ struct ExtentSource::State {
       if (is_final(answered.error())) return std::move(answered).error();
       note(index, pack, answered.error(), of_list);
       errors.emplace_back(sources[index].name, std::move(answered).error());
+    }
+    {
+      const MutexLock lock(mu);
+      for (const Member& member : members)
+        if (member.refused && std::none_of(errors.begin(), errors.end(),
+                                           [&](const auto& each) { return each.first == member.report.name; }))
+          errors.emplace_back(member.report.name, *member.refused);
     }
     return join_source_errors(std::move(errors));
   }

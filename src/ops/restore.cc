@@ -28,6 +28,16 @@ void warn(RestoreReport& report, std::string text) {
   report.warnings.push_back(std::move(text));
 }
 
+/// "repo=2", of a repository that served to the end.
+std::string repo_option(const RestoreReport& report) {
+  std::string_view name = report.repository;
+  for (const SourceReport& source : report.sources)
+    if (source.fetched_bytes > 0 &&
+        std::none_of(source.failures.begin(), source.failures.end(), [](const auto& f) { return f.object.empty(); }))
+      name = source.name;
+  return name.starts_with("repo") ? fmt::format("repo={}", name.substr(4)) : "repo";
+}
+
 /// What does not stop a restore and may still surprise after it.
 void note_surprises(const RestorePlan& plan, const RestoreRequest& request, const OwnerTable& owners,
                     RestoreReport& report) {
@@ -198,12 +208,38 @@ Result<> fill(ExtentSource& source, const std::string& stanza, const RestoreRequ
   return commit_restore(plan, sync, marker);
 }
 
+/// What each repository gave, and that recovery needs those that did not answer.
+void report_sources(std::span<const RepositorySource> sources, const ExtentSource& extents,
+                    const std::vector<std::optional<Error>>& passed_over, RestoreReport& report) {
+  report.sources = extents.reports();
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!passed_over[i]) continue;
+    const auto before = std::find_if(report.sources.begin(), report.sources.end(),
+                                     [&](const auto& r) { return r.name == sources[i].name; });
+    SourceReport& one = before != report.sources.end() ? *before : report.sources.emplace_back();
+    one.name = sources[i].name;
+    ++one.failure_count;
+    one.failures.push_back({"", *passed_over[i]});
+  }
+  for (const SourceReport& source : report.sources)
+    for (const SourceFailure& failure : source.failures) {
+      const Errc code = failure.error.code();
+      if (!failure.object.empty() || code == Errc::kInvalid || code == Errc::kNotFound || code == Errc::kCorrupt)
+        continue;
+      warn(report, fmt::format("{} did not answer: recovery asks every repository before it takes WAL for ended, and "
+                               "stops if one does not answer; if {} stays away, restore with --{}",
+                               source.name, source.name, repo_option(report)));
+      break;
+    }
+}
+
 /// What a restore has in hand before it looks at the place it restores to.
 struct Prepared {
   ChosenSource chosen;
   pg::RecoveryFiles files;
   std::unique_ptr<ManifestReader> manifest;
   RestorePlan plan;
+  std::vector<std::optional<Error>> passed_over;  // By source.
 };
 
 Result<> read_manifest_of(const std::string& stanza, const RestoreRequest& request, const CancelToken& cancel,
@@ -231,7 +267,10 @@ Result<Prepared> prepare(std::span<const RepositorySource> sources, const std::s
              recovery.timeline.value);
     progress.phase = "read manifest";
     auto read = read_manifest_of(stanza, request, cancel, prepared);
-    if (read) return prepared;
+    if (read) {
+      prepared.passed_over = chooser.errors();
+      return prepared;
+    }
     // What does not fit the request fits it nowhere.
     const Errc code = read.error().code();
     if (code == Errc::kInvalid || code == Errc::kCancelled) return std::move(read).error();
@@ -270,7 +309,7 @@ Result<RestoreReport> run_restore(std::span<const RepositorySource> sources, con
   TRY_ASSIGN(RestoreMarker marker, prepare_root(plan));
   auto filled =
       fill(source, stanza, request, *prepared.manifest, plan, checks, clock, marker, owners, cancel, progress, report);
-  report.sources = source.reports();
+  report_sources(sources, source, prepared.passed_over, report);
   if (!filled)
     return std::move(filled).error().with_hint(fmt::format(
         "{} is incomplete and cannot be started; run restore again with --delta to complete it, or with --force to "

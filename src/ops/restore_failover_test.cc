@@ -150,7 +150,7 @@ TEST_F(RestoreFailover, SaysWhatIsDamagedEverywhere) {
   EXPECT_EQ(report.error().code(), Errc::kCorrupt) << report.error().to_string();
   EXPECT_THAT(report.error().to_string(),
               AllOf(HasSubstr("backup " + kSampleLabel + ": file base/1/"), HasSubstr(" blocks "), HasSubstr(pack(2)),
-                    HasSubstr("repo1: "), HasSubstr("repo2: "), HasSubstr("restore another backup with --set")));
+                    HasSubstr("repo1, repo2: "), HasSubstr("restore another backup with --set")));
   expect_not_startable();
 }
 
@@ -189,7 +189,8 @@ TEST_F(RestoreFailover, GoesOnWhenTheFirstIsGoneInTheMiddle) {
 
 TEST_F(RestoreFailover, SurvivesEveryReadOfTheFirstThatFails) {
   for (const Fault fault : {Fault::kFail, Fault::kTruncate, Fault::kCorrupt}) {
-    for (uint64_t nth = 1;; ++nth) {
+    // All reads of the plan, and some of the packs, which are alike.
+    for (uint64_t nth = 1;; nth += nth < 20 ? 1 : 6) {
       fs::remove_all(root());
       store_->set_rules({{.call = StoreCall::kRead, .nth = nth, .fault = fault, .code = Errc::kPermission}});
       const auto report = restore_from_both();

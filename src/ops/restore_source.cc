@@ -22,20 +22,25 @@ std::string_view time_of_label(std::string_view label) {
 }  // namespace
 
 Error join_source_errors(std::vector<std::pair<std::string, Error>> errors) {
-  const bool same = std::all_of(errors.begin(), errors.end(), [&](const auto& each) {
-    return each.second.message() == errors.front().second.message();
-  });
+  if (errors.size() == 1) return std::move(errors.front().second);
   const auto passing =
       std::find_if(errors.begin(), errors.end(), [](const auto& e) { return !is_of_object(e.second); });
   const Errc code = passing != errors.end() ? passing->second.code() : errors.front().second.code();
-  if (same) return std::move(errors.front().second).with_code(code);
-  std::string text;
+  // "repo1, repo2: what both said; repo3: what that said".
+  std::vector<std::pair<std::string, std::string>> said;
   std::vector<std::string> hints;
   for (const auto& [name, error] : errors) {
-    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", name, error.message());
+    const auto before = std::find_if(said.begin(), said.end(),
+                                     [&, &text = error.message()](const auto& each) { return each.second == text; });
+    if (before != said.end())
+      before->first += ", " + name;
+    else
+      said.emplace_back(name, error.message());
     for (const std::string& hint : error.hints())
       if (std::find(hints.begin(), hints.end(), hint) == hints.end()) hints.push_back(hint);
   }
+  std::string text;
+  for (const auto& [names, message] : said) text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", names, message);
   Error joined(code, std::move(text));
   for (std::string& hint : hints) joined = std::move(joined).with_hint(std::move(hint));
   return joined;

@@ -35,6 +35,8 @@ class SourceChooser {
   Result<ChosenSource> choose();
   /// Do not choose this one again: what was planned with it cannot be done.
   void exclude(size_t index, Error error);
+  /// Of each source, why it is not asked any more.
+  const std::vector<std::optional<Error>>& errors() const { return errors_; }
 
  private:
   struct Candidate;
