@@ -1,7 +1,8 @@
-// Writes the golden repositories of the current format: make_golden DIRECTORY, and make_golden DIRECTORY wal. Run once
-// for each format version; what it wrote is committed and never made again, so that every later pgark is held to
-// reading it. The first is a small data directory with one of everything the format can say, and expected.txt beside
-// it: kind, size, mode, content hash and path of each entry. The second is WAL with indexes.
+// Writes the golden repositories of the current format: make_golden DIRECTORY [wal|passphrase|recipient]. Run once for
+// each format version; what it wrote is committed and never made again, so that every later pgark is held to reading
+// it. The first is a small data directory with one of everything the format can say, and expected.txt beside it: kind,
+// size, mode, content hash and path of each entry. The second is WAL with indexes. The others are the first one sealed:
+// with a passphrase, or with one and a recipient, whose identity is beside it. They are test keys and guard nothing.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -10,8 +11,10 @@
 #include "catalog/backup.h"
 #include "catalog/cluster.h"
 #include "catalog/wal.h"
+#include "codec/age.h"
 #include "core/file.h"
 #include "pg/wal_index.h"
+#include "repo/keyring.h"
 #include "repo/stored_file.h"
 #include "store/posix_store.h"
 #include "testing/wal_records.h"
@@ -201,11 +204,25 @@ BackupMeta golden_meta() {
   return meta;
 }
 
-Result<> make_golden(const std::string& directory) {
+/// Keys for a repository that is sealed, and files beside it that hold them.
+Result<KeyConfig> golden_keys(const std::string& directory, bool with_recipient) {
+  const std::string passphrase = "a test passphrase that everybody knows";
+  TRY(write_file_durable(directory + "/passphrase", passphrase, 0644));
+  KeyConfig keys;
+  keys.sealed = true;
+  keys.passphrase = NamedSecret{"passphrase", Secret::copy_of(as_bytes(passphrase))};
+  if (!with_recipient) return keys;
+  TRY_ASSIGN(const AgeIdentity identity, generate_age_identity());
+  TRY(write_file_durable(directory + "/identity", format_age_identity_file(identity, "2026-11-22T10:15:00Z").text(),
+                         0644));
+  keys.recipients.push_back(to_string(identity.recipient));
+  return keys;
+}
+
+Result<> make_golden(const std::string& directory, const KeyConfig& keys) {
   FixedClock clock;
-  TRY(make_directories(directory + "/repo"));
   TRY_ASSIGN(auto store, PosixStore::open(directory + "/repo"));
-  TRY_ASSIGN(auto repository, Repository::open_or_create(*store, clock));
+  TRY_ASSIGN(auto repository, Repository::open_or_create(*store, clock, keys));
   const BackupMeta meta = golden_meta();
   TRY(write_cluster(*repository, kStanza,
                     {1, meta.system_identifier, meta.pg_major, meta.control_version, meta.catalog_version,
@@ -291,16 +308,25 @@ Result<> make_golden_wal(const std::string& directory) {
   return {};
 }
 
+Result<> make(const std::string& directory, std::string_view kind) {
+  TRY(make_directories(directory + "/repo"));
+  if (kind.empty()) return make_golden(directory, {});
+  if (kind == "wal") return make_golden_wal(directory);
+  if (kind != "passphrase" && kind != "recipient")
+    return Error(Errc::kInvalid, "usage: make_golden DIRECTORY [wal|passphrase|recipient]");
+  TRY_ASSIGN(const KeyConfig keys, golden_keys(directory, kind == "recipient"));
+  return make_golden(directory, keys);
+}
+
 }  // namespace
 }  // namespace pgark
 
 int main(int argc, char** argv) {
-  const bool wal = argc == 3 && std::string_view(argv[2]) == "wal";
-  if (argc != 2 && !wal) {
-    std::fprintf(stderr, "usage: make_golden DIRECTORY [wal]\n");
+  if (argc != 2 && argc != 3) {
+    std::fprintf(stderr, "usage: make_golden DIRECTORY [wal|passphrase|recipient]\n");
     return 2;
   }
-  if (const auto made = wal ? pgark::make_golden_wal(argv[1]) : pgark::make_golden(argv[1]); !made.has_value()) {
+  if (const auto made = pgark::make(argv[1], argc == 3 ? argv[2] : ""); !made.has_value()) {
     std::fprintf(stderr, "%s\n", made.error().to_string().c_str());
     return 1;
   }
