@@ -49,7 +49,8 @@ Result<std::optional<NamedSecret>> read_passphrase(const Settings& settings, con
   if (given.empty()) return std::optional<NamedSecret>();
   std::string text;
   if (given == plain) {
-    text = settings.text(plain);
+    const Secret& passphrase = settings.passphrase(plain);
+    if (!passphrase.empty()) return std::optional<NamedSecret>(NamedSecret{given, passphrase.clone()});
   } else if (given == file) {
     TRY_ASSIGN(text, read_secret_file(settings, file, settings.text(file)));
     keep_first_line(text);

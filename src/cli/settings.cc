@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "cli/option_sources.h"
+#include "codec/secret.h"
 #include "core/check.h"
 #include "core/ini.h"
 
@@ -137,6 +138,10 @@ class SettingsResolver {
       return std::move(checked).error().with_context(value.where);
     }
     set_number(value);
+    if (spec.secret && spec.name.ends_with("cipher-pass") && !value.texts.empty()) {
+      value.passphrase = std::make_shared<const Secret>(Secret::from_text(std::move(value.texts.front())));
+      value.texts.clear();
+    }
     settings_.values_.emplace(name, std::move(value));
     return {};
   }
@@ -211,6 +216,7 @@ class SettingsResolver {
     note_sections(entries);
     TRY_ASSIGN(std::vector<GivenOption> options,
                file_options(entries, settings_.stanza_, settings_.command_, settings_.warnings_));
+    for (IniEntry& entry : entries) wipe(entry.value);  // Secrets among them, copies of which were taken.
     return apply(std::move(options), ValueSource::kFile);
   }
 
@@ -469,7 +475,10 @@ const Settings::Value& Settings::find(std::string_view name, OptionType type) co
   return value;
 }
 
-bool Settings::has(std::string_view name) const { return !find(name).texts.empty(); }
+bool Settings::has(std::string_view name) const {
+  const Value& value = find(name);
+  return !value.texts.empty() || value.passphrase != nullptr;
+}
 bool Settings::given(std::string_view name) const { return find(name).source != ValueSource::kDefault; }
 bool Settings::boolean(std::string_view name) const { return find(name, OptionType::kBoolean).number != 0; }
 int64_t Settings::integer(std::string_view name) const { return find(name, OptionType::kInteger).number; }
@@ -485,7 +494,14 @@ const std::string& Settings::text(std::string_view name) const {
   const Value& value = find(name);
   CHECK(value.spec->type == OptionType::kString || value.spec->type == OptionType::kPath ||
         value.spec->type == OptionType::kEnum);
+  CHECK(value.passphrase == nullptr);
   return value.texts.empty() ? none : value.texts.front();
+}
+
+const Secret& Settings::passphrase(std::string_view name) const {
+  const Value& value = find(name);
+  CHECK(value.passphrase != nullptr);
+  return *value.passphrase;
 }
 
 std::vector<std::string> Settings::list(std::string_view name) const { return find(name, OptionType::kList).texts; }
@@ -529,6 +545,7 @@ std::string Settings::dump() const {
   std::vector<std::string> parts;
   for (const auto& [name, value] : values_) {
     if (value.source == ValueSource::kDefault || value.spec->internal) continue;
+    if (value.passphrase != nullptr) parts.push_back(fmt::format("--{}=<redacted>", name));
     for (const std::string& text : value.texts) {
       const bool quote = text.find_first_of(" '\"") != std::string::npos;
       parts.push_back(value.spec->secret ? fmt::format("--{}=<redacted>", name)

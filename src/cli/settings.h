@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,8 @@
 #include "core/result.h"
 
 namespace pgark {
+
+class Secret;
 
 enum class ValueSource : unsigned char { kDefault, kFile, kEnvironment, kCommandLine };
 
@@ -36,8 +39,10 @@ class Settings {
   int64_t integer(std::string_view name) const;
   uint64_t bytes(std::string_view name) const;
   std::chrono::milliseconds duration(std::string_view name) const;
-  /// kString, kPath, kEnum; empty if there is no value.
+  /// kString, kPath, kEnum; empty if there is no value. Not of a passphrase.
   const std::string& text(std::string_view name) const;
+  /// A passphrase (cipher-pass), which is kept out of core files. There must be a value.
+  const Secret& passphrase(std::string_view name) const;
   /// kList, in the order given; empty if none.
   std::vector<std::string> list(std::string_view name) const;
   /// kMap, in the order given; a key given twice keeps its last value.
@@ -74,6 +79,8 @@ class Settings {
     const OptionSpec* spec = nullptr;
     unsigned index = 1;
     std::vector<std::string> texts;  // One; several for kList and kMap; none if there is no value.
+    // A passphrase instead of its text: whoever has it can read every backup. Shared among copies of the settings.
+    std::shared_ptr<const Secret> passphrase{};
     ValueSource source = ValueSource::kDefault;
     std::string where;
     int64_t number = 0;

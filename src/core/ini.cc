@@ -1,6 +1,9 @@
 #include "core/ini.h"
 
 #include <fmt/format.h>
+#include <string.h>
+
+#include <algorithm>
 
 #include "core/file.h"
 
@@ -23,6 +26,8 @@ Result<std::vector<IniEntry>> parse_ini(std::string_view text, const std::string
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::vector<IniEntry> entries;
+  // Grown step by step it would leave copies of short values behind, and some values are secrets.
+  entries.reserve(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
   std::string section;
   int number = 0;
   while (!text.empty()) {
@@ -50,8 +55,10 @@ Result<std::vector<IniEntry>> parse_ini(std::string_view text, const std::string
 }
 
 Result<std::vector<IniEntry>> read_ini_file(const std::string& path) {
-  TRY_ASSIGN(const std::string text, read_file(path, 16u << 20));
-  return parse_ini(text, path);
+  TRY_ASSIGN(std::string text, read_file(path, 16u << 20));
+  auto entries = parse_ini(text, path);
+  ::explicit_bzero(text.data(), text.size());  // There may be secrets in it.
+  return entries;
 }
 
 }  // namespace pgark

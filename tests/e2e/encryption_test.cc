@@ -140,7 +140,12 @@ TEST(Encryption, NothingOfTheClusterNorAnySecretIsInTheRepository) {
   EXPECT_THAT(files_with(scene.server->scratch().path(), secrets), IsEmpty());
 }
 
-TEST(Encryption, CoreFilesAndProcessTitlesHoldNoSecret) {
+/// Where a passphrase may be given: in a file of its own, or in the configuration.
+class EncryptionCore : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Given, EncryptionCore, ::testing::Bool(),
+                         [](const auto& given) { return given.param ? "InTheConfiguration" : "InAFile"; });
+
+TEST_P(EncryptionCore, CoreFilesAndProcessTitlesHoldNoSecret) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "a sanitizer keeps what was freed";
 #endif
@@ -160,7 +165,11 @@ TEST(Encryption, CoreFilesAndProcessTitlesHoldNoSecret) {
       {"passphrase", kPassphrase},
       {"metadata key", std::string(as_text(keys.metadata_key.bytes()))},
       {"private data key", std::string(as_text(keys.data_private->bytes()))},
-      {"no secret", keyed.keys / "pass"}};
+      {"no secret", scene.cli->config_path()}};
+  if (GetParam()) {
+    ASSERT_OK(scene.cli->set("global", "repo1-cipher-pass-file", ""));
+    ASSERT_OK(scene.cli->set("global", "repo1-cipher-pass", kPassphrase));
+  }
 
   ASSERT_OK_AND_ASSIGN(Process backup,
                        scene.cli->start({"backup", "--type=full", "--start-fast", "--pg1-bandwidth-max=1MiB"}));
