@@ -218,7 +218,14 @@ Result<int> cmd_timeline(CommandContext& context) {
   TRY_ASSIGN(const ClusterRecord cluster, current_cluster(*opened.repository, settings.stanza()));
   TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(*opened.repository, settings.stanza(), cluster));
   TRY_ASSIGN(options.history, choose_history(wal, settings.text("target-timeline")));
-  TRY_ASSIGN_CTX(TimelineReport report, report_timeline(wal, options), "timeline of stanza " + settings.stanza());
+  auto told = report_timeline(wal, options);
+  if (!told && told.error().code() == Errc::kPermission && !opened.repository->can_open_data())
+    return Error(std::move(told).error())
+        .with_context("timeline of stanza " + settings.stanza())
+        .with_hint(
+            "or ask for what metadata tells: --kind=commits --kind=restore_point --kind=drop --kind=truncate "
+            "--kind=rewrite");
+  TRY_ASSIGN_CTX(TimelineReport report, std::move(told), "timeline of stanza " + settings.stanza());
   std::vector<std::string> notes;
   const Names names = resolve_names(context, report, notes);
   if (!wanted.empty())
