@@ -369,6 +369,7 @@ Result<int> cmd_backup(CommandContext& outer) {
   TRY_ASSIGN(destinations, open_destinations(context));
   // Not before the server has answered: whoever could not back up anyway keeps nobody from it.
   TRY(take_leases(destinations, leases));
+  request.repository_is_away = !destinations.unreachable.empty();
   Progress progress;
   Result<BackupReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -523,7 +524,30 @@ class Backup {
   }
 
   ArchiveWait archive_wait(const Repository& repository) const {
-    return {repository, request_.stanza, cluster_.number, request_.archive_timeout, clock_, cancel_};
+    ArchiveWait wait{repository, request_.stanza, cluster_.number, request_.archive_timeout, clock_, cancel_};
+    const auto failures = repositories_.failures();
+    const bool any_failed = std::any_of(failures.begin(), failures.end(), [](const auto& f) { return f.has_value(); });
+    if (request_.repository_is_away || any_failed)
+      wait.bring = [this, &repository](const std::string& segment) { bring_segment(repository, segment); };
+    return wait;
+  }
+
+  /// Push a segment that is finished and waits for archive_command. The server pushes it again, to all, once it can.
+  void bring_segment(const Repository& repository, const std::string& segment) const {
+    const std::string directory = request_.data_directory + "/pg_wal/";
+    std::error_code error;
+    if (!std::filesystem::exists(directory + "archive_status/" + segment + ".ready", error)) return;
+    const auto pushed = archive_push(repository, clock_,
+                                     {.stanza = request_.stanza,
+                                      .source_path = directory + segment,
+                                      .data_directory = request_.data_directory,
+                                      .host = ""});
+    if (pushed) {
+      log_info("{} is brought to {} from pg_wal: archiving waits for a repository that is away", segment,
+               repository.store().describe());
+    } else {
+      log_warn("bring {} to {}: {}", segment, repository.store().describe(), pushed.error().message());
+    }
   }
 
   Result<> write_manifest(const BackupCopier& copier, const PackSet& packs) {

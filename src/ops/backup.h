@@ -41,6 +41,9 @@ struct BackupRequest {
   std::vector<std::string> exclude;   // Paths below the data directory; with a slash at the end: what is in it.
   bool check_pages = true;            // Has an effect only if the cluster has page checksums.
   std::chrono::milliseconds archive_timeout{60'000};
+  /// A configured repository is out of reach, so that archive_command fails for it and the server goes no further: what
+  /// WAL the backup needs is brought to the others from pg_wal.
+  bool repository_is_away = false;
   std::map<std::string, std::string> annotations;
   /// The session is with a standby, and `data_directory` is the standby's.
   bool from_standby = false;

@@ -227,6 +227,8 @@ Result<> wait_for_segments(const ArchiveWait& wait, const std::vector<std::strin
               wait.stanza)
           .with_hint("raise archive-timeout if archiving is only slow");
     }
+    // The longest pause has been waited: what comes by itself is there by now.
+    if (wait.bring && pause == kWalPollMax) wait.bring(segments[arrived]);
     wait.clock.sleep_for(pause);
     pause = std::min(pause * 2, kWalPollMax);
   }

@@ -67,6 +67,8 @@ struct ArchiveWait {
   std::chrono::milliseconds timeout{};
   Clock& clock;
   const CancelToken& cancel;
+  /// Asked to bring a segment that does not come by itself; may be empty. What it cannot do is waited for.
+  std::function<void(const std::string& segment)> bring{};
 };
 
 /// Wait until all `segments` are in the repository. `session`: asked what the archiver says when time is up; may be
