@@ -51,6 +51,7 @@ LOAD = os.getloadavg()[1]  # Of five minutes, before anything was started here.
 PLACES = [] if args.without_posix else ["posix"]
 PLACES += ["s3, 0 ms", f"s3, {args.ms} ms"]
 results = []
+proxies = []  # Processes to end.
 
 
 def say(text):
@@ -97,6 +98,7 @@ class S3:
         self.make_bucket()
         self.proxy = subprocess.Popen([str(PROGRAMS / "fault_proxy"), "--http", f"{self.at['host']}:{self.at['port']}"],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        proxies.append(self.proxy)
         self.port = int(self.proxy.stdout.readline().rsplit(":", 1)[1])
 
     def make_bucket(self):
@@ -309,6 +311,8 @@ except BaseException:
 finally:
     for directory in ("data", "restored"):
         stop(WORK / directory)
+    for proxy in proxies:
+        proxy.terminate()
     if (WORK / "servers").exists():
         subprocess.run([str(PROGRAMS / "object_servers"), "stop", "s3", str(WORK / "servers")], check=False)
     if args.keep:

@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "repo/stored_file.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -101,20 +104,49 @@ ObjectKey annotation_key(const std::string& stanza, const std::string& label, un
   return {fmt::format("{}{}{}{}", backup_prefix(stanza), label, kAnnotation, number)};
 }
 
+std::optional<unsigned> parse_annotation_number(std::string_view text) {
+  unsigned number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
 /// Numbers of the annotation objects of a backup, ascending.
 Result<std::vector<unsigned>> list_annotations(const Repository& repository, const std::string& stanza,
                                                const std::string& label) {
   const std::string prefix = backup_prefix(stanza) + label + std::string(kAnnotation);
   TRY_ASSIGN(const auto objects, repository.store().list_all(prefix));
   std::vector<unsigned> numbers;
-  for (const ObjectInfo& object : objects) {
-    const std::string_view text = std::string_view(object.key.value).substr(prefix.size());
-    unsigned number = 0;
-    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) numbers.push_back(number);
-  }
+  for (const ObjectInfo& object : objects)
+    if (const auto number = parse_annotation_number(std::string_view(object.key.value).substr(prefix.size())))
+      numbers.push_back(*number);
   std::sort(numbers.begin(), numbers.end());
   return numbers;
+}
+
+/// What one listing tells of the backups of a stanza.
+struct BackupListing {
+  std::vector<std::string> labels;                           // Of those with a manifest, by time.
+  std::map<std::string, std::vector<unsigned>> annotations;  // Numbers by label, ascending.
+};
+
+Result<BackupListing> list_backup_objects(const Repository& repository, const std::string& stanza) {
+  const std::string prefix = backup_prefix(stanza);
+  TRY_ASSIGN_CTX(const auto objects, repository.store().list_all(prefix), "list backups of stanza " + stanza);
+  BackupListing listing;
+  for (const ObjectInfo& object : objects) {
+    const std::string_view name = std::string_view(object.key.value).substr(prefix.size());
+    const std::string_view label = name.substr(0, name.find('/'));
+    if (!parse_label(label).has_value()) continue;
+    const std::string_view rest = name.substr(label.size());
+    if (rest == kManifest) listing.labels.emplace_back(label);
+    if (!rest.starts_with(kAnnotation)) continue;
+    if (const auto number = parse_annotation_number(rest.substr(kAnnotation.size())))
+      listing.annotations[std::string(label)].push_back(*number);
+  }
+  for (auto& [label, numbers] : listing.annotations) std::sort(numbers.begin(), numbers.end());
+  sort_by_time(listing.labels);
+  return listing;
 }
 
 void apply_changes(const std::map<std::string, std::string>& changes, std::map<std::string, std::string>& annotations) {
@@ -145,6 +177,25 @@ Result<BackupMeta> read_manifest_document(const Repository& repository, const st
   TRY_ASSIGN_CTX(BackupMeta meta, decode_backup_meta(document), context);
   if (meta.label != label)
     return Error(Errc::kCorrupt, fmt::format("{}: it says it is of backup {}", context, meta.label));
+  return meta;
+}
+
+Result<> read_annotations(const Repository& repository, const std::string& stanza, const std::string& label,
+                          const std::vector<unsigned>& numbers, BackupMeta& meta) {
+  for (const unsigned number : numbers) {
+    const std::string context = fmt::format("read annotation {} of backup {}", number, label);
+    TRY_ASSIGN_CTX(const std::string document, read_record(repository, annotation_key(stanza, label, number)), context);
+    TRY_ASSIGN_CTX(const auto changes, decode_changes(document), context);
+    apply_changes(changes, meta.annotations);
+  }
+  return {};
+}
+
+/// The document of a backup, with its annotations.
+Result<BackupMeta> read_listed(const Repository& repository, const std::string& stanza, const std::string& label,
+                               const std::vector<unsigned>& annotations) {
+  TRY_ASSIGN(BackupMeta meta, read_manifest_document(repository, stanza, label));
+  TRY(read_annotations(repository, stanza, label, annotations, meta));
   return meta;
 }
 
@@ -183,23 +234,18 @@ std::string next_backup_label(BackupType type, Timestamp started, const std::str
 }
 
 Result<std::vector<std::string>> list_backup_labels(const Repository& repository, const std::string& stanza) {
-  const std::string prefix = backup_prefix(stanza);
-  TRY_ASSIGN_CTX(const auto objects, repository.store().list_all(prefix), "list backups of stanza " + stanza);
-  std::vector<std::string> labels;
-  for (const ObjectInfo& object : objects) {
-    const std::string_view key = object.key.value;
-    if (!key.ends_with(kManifest)) continue;
-    const std::string_view label = key.substr(prefix.size(), key.size() - prefix.size() - kManifest.size());
-    if (parse_label(label).has_value()) labels.emplace_back(label);
-  }
-  sort_by_time(labels);
-  return labels;
+  TRY_ASSIGN(BackupListing listing, list_backup_objects(repository, stanza));
+  return std::move(listing.labels);
 }
 
 Result<std::vector<std::string>> list_used_labels(const Repository& repository, const std::string& stanza) {
+  const std::array<std::string, 3> prefixes{backup_prefix(stanza), stanza + "/pack/", stanza + "/expire/"};
+  std::array<std::vector<std::string>, 3> found;
+  TRY_CTX(for_each_call(repository.store(), prefixes.size(),
+                        [&](size_t i) { return append_components(repository.store(), prefixes[i], found[i]); }),
+          "list backups of stanza " + stanza);
   std::vector<std::string> labels;
-  for (const std::string& prefix : {backup_prefix(stanza), stanza + "/pack/", stanza + "/expire/"})
-    TRY_CTX(append_components(repository.store(), prefix, labels), "list backups of stanza " + stanza);
+  for (const auto& some : found) labels.insert(labels.end(), some.begin(), some.end());
   // A later tombstone of a label has ".r1" behind it.
   std::erase_if(labels, [](const std::string& label) { return !parse_label(label).has_value(); });
   sort_by_time(labels);
@@ -216,25 +262,26 @@ Result<BackupMeta> read_backup(const Repository& repository, const std::string& 
   }
   TRY_ASSIGN_CTX(const auto numbers, list_annotations(repository, stanza, label),
                  "list annotations of backup " + label);
-  for (const unsigned number : numbers) {
-    const std::string context = fmt::format("read annotation {} of backup {}", number, label);
-    TRY_ASSIGN_CTX(const std::string document, read_record(repository, annotation_key(stanza, label, number)), context);
-    TRY_ASSIGN_CTX(const auto changes, decode_changes(document), context);
-    apply_changes(changes, read->annotations);
-  }
+  TRY(read_annotations(repository, stanza, label, numbers, *read));
   return std::move(*read);
 }
 
 Result<std::vector<ListedBackup>> list_backups(const Repository& repository, const std::string& stanza) {
-  TRY_ASSIGN(const auto labels, list_backup_labels(repository, stanza));
+  TRY_ASSIGN(BackupListing listing, list_backup_objects(repository, stanza));
+  const auto& labels = listing.labels;
+  for (const std::string& label : labels) listing.annotations[label];  // None is added by several threads at once.
+  std::vector<std::optional<ListedBackup>> read(labels.size());
+  TRY(for_each_call(repository.store(), labels.size(), [&](size_t i) -> Result<> {
+    auto meta = read_listed(repository, stanza, labels[i], listing.annotations.at(labels[i]));
+    if (meta.has_value())
+      read[i] = {labels[i], std::move(*meta), std::nullopt};
+    else if (meta.error().code() != Errc::kNotFound)  // Else it was removed since the listing.
+      read[i] = {labels[i], std::nullopt, std::move(meta).error()};
+    return {};
+  }));
   std::vector<ListedBackup> backups;
-  for (const std::string& label : labels) {
-    auto read = read_backup(repository, stanza, label);
-    if (read.has_value())
-      backups.push_back({label, std::move(*read), std::nullopt});
-    else if (read.error().code() != Errc::kNotFound)  // Else it was removed since the listing.
-      backups.push_back({label, std::nullopt, std::move(read).error()});
-  }
+  for (auto& backup : read)
+    if (backup.has_value()) backups.push_back(std::move(*backup));
   return backups;
 }
 

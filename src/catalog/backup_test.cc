@@ -7,15 +7,16 @@
 #include <nlohmann/json.hpp>
 
 #include "store/memory_store.h"
+#include "testing/meeting_store.h"
 #include "testing/memory_repository.h"
 
 namespace pgark {
 namespace {
 
 using std::chrono::seconds;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 Timestamp at(int year, unsigned month, unsigned day, int second_of_day) {
   return Timestamp(std::chrono::sys_days(std::chrono::year(year) / std::chrono::month(month) / std::chrono::day(day))) +
@@ -153,7 +154,7 @@ TEST(BackupLabel, NextIsLaterThanAllUsedAlsoWhenTheClockWentBack) {
   EXPECT_EQ(next_backup_label(BackupType::kFull, now, "", {"20261121-101500F"}), "20261122-101500F");
 }
 
-class BackupCatalog : public testing::Test {
+class BackupCatalog : public ::testing::Test {
  protected:
   void write_backup(const std::string& label) {
     BackupMeta meta = sample();
@@ -211,6 +212,30 @@ TEST_F(BackupCatalog, UnreadableBackupIsListedWithItsErrorBesideTheOthers) {
   EXPECT_FALSE((*listed)[1].meta.has_value());
   ASSERT_TRUE((*listed)[1].error.has_value());
   EXPECT_THAT((*listed)[1].error->to_string(), HasSubstr("20261122-101500F"));
+}
+
+TEST_F(BackupCatalog, ManifestsInAFarStoreAreReadSideBySideAfterOneListing) {
+  const int count = 9;
+  for (int day = 1; day <= count; ++day) write_backup("2026110" + std::to_string(day) + "-101500F");
+  for (const char* owner : {"me", "you"})
+    ASSERT_TRUE(annotate_backup(*repository_, "main", "20261103-101500F", {{"owner", owner}}).has_value());
+  testing::MeetingStore far(
+      store_, "s3", 8, [](const ObjectKey& key, size_t) { return key.value.find("/manifest") != std::string::npos; });
+  const auto opened = Repository::open(far);
+  ASSERT_TRUE(opened.has_value()) << opened.error().to_string();
+  const unsigned lists_before = far.lists();
+  const auto listed = list_backups(**opened, "main");
+  ASSERT_TRUE(listed.has_value()) << listed.error().to_string();
+  ASSERT_EQ(listed->size(), static_cast<size_t>(count));
+  for (int day = 1; day <= count; ++day) {
+    const ListedBackup& backup = (*listed)[static_cast<size_t>(day - 1)];
+    ASSERT_TRUE(backup.meta.has_value()) << backup.error->to_string();
+    EXPECT_EQ(backup.meta->label, "2026110" + std::to_string(day) + "-101500F") << "in the order of time";
+    EXPECT_EQ(backup.meta->annotations.count("owner"), day == 3 ? 1u : 0u);
+  }
+  EXPECT_EQ((*listed)[2].meta->annotations.at("owner"), "you");
+  EXPECT_EQ(far.lists() - lists_before, 1u);
+  EXPECT_EQ(far.most(), 8u);
 }
 
 }  // namespace

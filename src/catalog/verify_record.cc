@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "catalog/backup.h"
 #include "core/log.h"
 #include "repo/stored_file.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -129,10 +131,16 @@ void remove_superseded(const Repository& repository, const std::string& stanza) 
 
 Result<std::vector<VerifyRecord>> list_verify_records(const Repository& repository, const std::string& stanza) {
   TRY_ASSIGN(const auto names, list_names(repository, stanza));
+  std::vector<std::optional<Result<std::string>>> texts(names.size());
+  TRY(for_each_call(repository.store(), names.size(), [&](size_t i) -> Result<> {
+    texts[i] = read_record(repository, {record_prefix(stanza) + names[i]});
+    return {};
+  }));
   std::vector<VerifyRecord> records;
-  for (const std::string& name : names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string& name = names[i];
     const std::string key = record_prefix(stanza) + name;
-    const auto text = read_record(repository, {key});
+    const Result<std::string>& text = *texts[i];
     if (!text && text.error().code() == Errc::kNotFound) continue;  // Removed meanwhile.
     auto record = text ? decode(*text) : Result<VerifyRecord>(text.error());
     if (!record && record.error().code() != Errc::kCorrupt && record.error().code() != Errc::kUnsupported) {

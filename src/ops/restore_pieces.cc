@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "store/calls_at_once.h"
+
 namespace pgark {
 namespace {
 
@@ -27,10 +29,10 @@ void sort_pieces(const FileChunk& chunk, std::vector<Piece>& pieces) {
 }
 
 ReadShape read_shape(const ObjectStore& store) {
-  const std::string kind = store.caps().kind;
-  if (kind == "posix" || kind == "memory") return {};
-  // Eight threads that read 4 MiB each keep 1 GiB a second coming though every answer takes 30 ms.
-  return {.bytes_max = 4u << 20, .gap_max = 256u << 10, .slice_bytes = 1u << 20, .waiting_max = 6};
+  if (!is_far(store)) return {};
+  // A dozen threads that read 2 MiB each, as slices of 8 MiB come to, keep 800 MiB a second coming though every answer
+  // takes 30 ms.
+  return {.bytes_max = 4u << 20, .gap_max = 256u << 10, .slice_bytes = 1u << 20, .waiting_max = 10};
 }
 
 size_t pieces_of_one_read(const FileChunk& chunk, std::span<const Piece> pieces, const ReadShape& shape) {

@@ -4,86 +4,27 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
+#include <thread>
 
 #include "ops/restore_pieces.h"
+#include "testing/meeting_store.h"
 #include "testing/restore_fixture.h"
 
 namespace pgark {
 namespace {
 
-using ::pgark::testing::BorrowedStore;
 using ::pgark::testing::kSampleLabel;
+using ::pgark::testing::MeetingStore;
 using ::pgark::testing::noise;
 using ::pgark::testing::RestoreFixture;
 using ::pgark::testing::SampleBackup;
 using ::pgark::testing::seed_of_test;
 
-/// A store whose reads of packs wait for each other, until `wanted` of them are under way or it is clear that they
-/// never will be. Tells how many were, and how large the largest was.
-class MeetingStore final : public ObjectStore {
- public:
-  MeetingStore(ObjectStore& inner, std::string kind, unsigned wanted)
-      : inner_(inner), kind_(std::move(kind)), wanted_(wanted) {}
-
-  StoreCaps caps() const override { return {.kind = kind_}; }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
-  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-    // Not the lists of packs, which a delta restore reads one after the other.
-    if (key.value.find("/pack/") == std::string::npos || into.size() <= kListBytes)
-      return inner_.read(key, offset, into);
-    meet(into.size());
-    auto result = inner_.read(key, offset, into);
-    const MutexLock lock(mu_);
-    --now_;
-    return result;
-  }
-  Result<ListPage> list(const ListRequest& asked) override { return inner_.list(asked); }
-  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
-
-  unsigned most() {
-    const MutexLock lock(mu_);
-    return most_;
-  }
-  size_t largest() {
-    const MutexLock lock(mu_);
-    return largest_;
-  }
-  unsigned reads() {
-    const MutexLock lock(mu_);
-    return reads_;
-  }
-
- private:
-  void meet(size_t bytes) {
-    MutexLock lock(mu_);
-    ++reads_;
-    largest_ = std::max(largest_, bytes);
-    most_ = std::max(most_, ++now_);
-    changed_.notify_all();
-    const auto until = std::chrono::steady_clock::now() + kPatience;
-    while (most_ < wanted_ && !given_up_ && std::chrono::steady_clock::now() < until)
-      changed_.wait_for(mu_, std::chrono::milliseconds(10));
-    given_up_ = true;  // They have met, or they do not: nobody waits any more.
-  }
-
-  static constexpr std::chrono::seconds kPatience{2};
-  static constexpr size_t kListBytes = 100u << 10;
-  ObjectStore& inner_;
-  const std::string kind_;
-  const unsigned wanted_;
-  Mutex mu_;
-  CondVar changed_;
-  unsigned now_ GUARDED_BY(mu_) = 0;
-  unsigned most_ GUARDED_BY(mu_) = 0;
-  unsigned reads_ GUARDED_BY(mu_) = 0;
-  size_t largest_ GUARDED_BY(mu_) = 0;
-  bool given_up_ GUARDED_BY(mu_) = false;
-};
+/// Which reads are looked at: not the lists of packs, which a delta restore reads one after the other.
+bool of_packs(const ObjectKey& key, size_t bytes) {
+  return key.value.find("/pack/") != std::string::npos && bytes > (100u << 10);
+}
 
 class RestoreReads : public RestoreFixture {
  protected:
@@ -117,7 +58,7 @@ TEST_F(RestoreReads, WaitForAFarStoreSideBySideThoughOneProcessorWorks) {
   make_large();
   const unsigned wanted = 1 + read_shape(MeetingStore(*store_, "s3", 1)).waiting_max;
   ASSERT_GE(wanted, 6u);
-  MeetingStore far(*store_, "s3", wanted);
+  MeetingStore far(*store_, "s3", wanted, of_packs);
   restore_from(far, 1, false);
   EXPECT_EQ(far.most(), wanted);
   EXPECT_GT(far.largest(), 3u << 20) << "one request brings much";
@@ -127,10 +68,11 @@ TEST_F(RestoreReads, WaitForAFarStoreSideBySideThoughOneProcessorWorks) {
 
 TEST_F(RestoreReads, OfADeltaDoSoToo) {
   make_large();
-  restore_from(*std::make_unique<MeetingStore>(*store_, "posix", 1), 2, false);
+  MeetingStore near(*store_, "posix", 1);
+  restore_from(near, 2, false);
   for (int i = 0; i < 3; ++i)
     ASSERT_OK(write_file_durable(root() + "/base/1/" + std::to_string(20000 + i), std::string(30u << 20, 'x')));
-  MeetingStore far(*store_, "s3", 4);
+  MeetingStore far(*store_, "s3", 4, of_packs);
   restore_from(far, 1, true);
   EXPECT_GE(far.most(), 4u);
   expect_files(*backup_);
@@ -138,7 +80,7 @@ TEST_F(RestoreReads, OfADeltaDoSoToo) {
 
 TEST_F(RestoreReads, OfALocalDiskAreAsManyAsWorkers) {
   make_large();
-  MeetingStore near(*store_, "posix", 3);
+  MeetingStore near(*store_, "posix", 3, of_packs);
   restore_from(near, 2, false);
   EXPECT_EQ(near.most(), 2u);
   EXPECT_LE(near.largest(), (1u << 20) + kExtentBytes + kFrameOverheadBytes);

@@ -17,6 +17,7 @@
 #include "pg/wal_index.h"
 #include "pipe/task_group.h"
 #include "repo/container.h"
+#include "repo/stored_file.h"
 
 namespace pgark {
 namespace {
@@ -197,7 +198,7 @@ std::string temporary_beside(const std::string& destination) {
 
 Result<FetchedWal> fetch_wal_file(const Repository& repository, const ObjectKey& key, const pg::WalFileName& name,
                                   const ClusterRecord& cluster, unsigned threads, const File& into) {
-  TRY_ASSIGN(const ContainerReader reader, ContainerReader::open(repository, key, ContainerKind::kWal));
+  TRY_ASSIGN(const ContainerReader reader, open_stored_file(repository, key, cluster.wal_segment_bytes));
   const std::vector<Piece> pieces = pieces_of(reader);
   const auto* whole = std::get_if<pg::WalSegmentName>(&name);
   const auto* partial = std::get_if<pg::WalPartialName>(&name);
@@ -207,7 +208,11 @@ Result<FetchedWal> fetch_wal_file(const Repository& repository, const ObjectKey&
   if (content_bytes(pieces) != cluster.wal_segment_bytes) {  // Before anything large is written.
     return check_archive_segment(segment_name, {}, content_bytes(pieces), cluster).error();
   }
-  TRY(copy_pieces(repository, key, pieces, threads, into));
+  if (!reader.loaded().empty()) {
+    TRY(decode_batch(repository, key, pieces, reader.loaded(), 0, threads, into));
+  } else {
+    TRY(copy_pieces(repository, key, pieces, threads, into));
+  }
   TRY(check_head(into, segment_name, content_bytes(pieces), cluster));
   if (whole == nullptr) return FetchedWal{};  // That WAL ends in it is what a partial segment is for.
   TRY_ASSIGN(const pg::WalSegment segment, pg::parse_segment_name(whole->text(), cluster.wal_segment_bytes));

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/check.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -326,16 +327,32 @@ Result<> decode_frame(const Repository& repository, const ObjectKey& key, const 
   return {};
 }
 
-Result<ContainerReader> ContainerReader::open(const Repository& repository, ObjectKey key, ContainerKind kind) {
-  TRY_ASSIGN(const auto info, repository.store().stat(key));
+Result<> ContainerReader::read_tail(ContainerKind kind, uint64_t whole_bytes_max) {
+  ObjectStore& store = repository_->store();
+  if (kind == ContainerKind::kRecord) whole_bytes_max = std::max<uint64_t>(whole_bytes_max, kTailBytes);
+  if (whole_bytes_max > 0 && is_far(store)) {
+    tail_.resize(static_cast<size_t>(whole_bytes_max) + 1);  // One more, to see that it ends.
+    TRY_ASSIGN(const size_t count, store.read(key_, 0, tail_.bytes()));
+    if (count < tail_.size()) {
+      object_bytes_ = count;
+      tail_.resize(count);
+      return {};
+    }
+  }
+  TRY_ASSIGN(const auto info, store.stat(key_));
   if (!info.has_value())
-    return Error(Errc::kNotFound, fmt::format("object {} is not in {}", key.value, repository.store().describe()));
+    return Error(Errc::kNotFound, fmt::format("object {} is not in {}", key_.value, store.describe()));
+  object_bytes_ = info->bytes;
+  tail_.resize(static_cast<size_t>(std::min<uint64_t>(kTailBytes, info->bytes)));
+  return store.read_exact(key_, info->bytes - tail_.size(), tail_.bytes());
+}
+
+Result<ContainerReader> ContainerReader::open(const Repository& repository, ObjectKey key, ContainerKind kind,
+                                              uint64_t whole_bytes_max) {
   ContainerReader reader(repository, std::move(key));
-  reader.object_bytes_ = info->bytes;
-  if (info->bytes < kContainerHeaderBytes + kContainerTrailerBytes) return corrupt(reader.key_, "truncated");
-  reader.tail_.resize(static_cast<size_t>(std::min<uint64_t>(kTailBytes, info->bytes)));
-  const uint64_t tail_start = info->bytes - reader.tail_.size();
-  TRY(repository.store().read_exact(reader.key_, tail_start, reader.tail_.bytes()));
+  TRY(reader.read_tail(kind, whole_bytes_max));
+  if (reader.object_bytes_ < kContainerHeaderBytes + kContainerTrailerBytes) return corrupt(reader.key_, "truncated");
+  const uint64_t tail_start = reader.object_bytes_ - reader.tail_.size();
   if (tail_start == 0)
     TRY(check_block(repository, reader.key_, kHeaderMagic, reader.tail_.bytes().first(kContainerHeaderBytes)));
   const Bytes trailer = reader.tail_.bytes().last(kContainerTrailerBytes);
@@ -347,7 +364,7 @@ Result<ContainerReader> ContainerReader::open(const Repository& repository, Obje
   index.stored_bytes = load_le<uint32_t>(trailer.data() + 40);
   index.raw_bytes = load_le<uint32_t>(trailer.data() + 44);
   index.codec = static_cast<Codec>(trailer[48]);
-  const uint64_t index_end = info->bytes - kContainerTrailerBytes;
+  const uint64_t index_end = reader.object_bytes_ - kContainerTrailerBytes;
   if (index.offset < kContainerHeaderBytes || index.offset > index_end ||
       index.stored_bytes != index_end - index.offset || index.raw_bytes > kFrameRawBytesMax)
     return corrupt(reader.key_, "trailer does not fit the object's size");

@@ -136,13 +136,17 @@ class ContainerReader {
   /// Errors: kNotFound if absent; kCorrupt if the trailer, header or index do not hold together or are of another
   /// object;
   ///         kUnsupported if the format is newer.
-  static Result<ContainerReader> open(const Repository& repository, ObjectKey key, ContainerKind kind);
+  /// From a far store an object of up to `whole_bytes_max` comes whole with the first request, as a record does.
+  static Result<ContainerReader> open(const Repository& repository, ObjectKey key, ContainerKind kind,
+                                      uint64_t whole_bytes_max = 0);
 
   const ObjectKey& key() const { return key_; }
   uint64_t object_bytes() const { return object_bytes_; }
   const std::vector<FrameRef>& frames() const { return frames_; }
   /// Fetch the whole object now: what is read later needs the store no more.
   Result<> load();
+  /// All its bytes, if they are here: after load(), or because they came at once.
+  Bytes loaded() const { return tail_.size() == object_bytes_ ? tail_.bytes() : Bytes(); }
   /// Raw bytes of one frame.
   Result<Buffer> read(const FrameRef& ref) const;
   /// Raw bytes of the first frame of a type; kCorrupt if there is none.
@@ -150,6 +154,7 @@ class ContainerReader {
 
  private:
   ContainerReader(const Repository& repository, ObjectKey key) : repository_(&repository), key_(std::move(key)) {}
+  Result<> read_tail(ContainerKind kind, uint64_t whole_bytes_max);
 
   const Repository* repository_;
   ObjectKey key_;

@@ -14,6 +14,8 @@ namespace pgark {
 namespace {
 
 constexpr size_t kPieceBytes = 1u << 20;
+// A segment of 16 MiB, and what belongs to it.
+constexpr uint64_t kReadAtOnceMax = 18u << 20;
 constexpr int kIndexLevel = 3;
 
 Bytes piece_of(Bytes raw, size_t index) {
@@ -171,9 +173,14 @@ Result<> decode_all(const Repository& repository, const ObjectKey& key, Bytes ob
 
 }  // namespace
 
+Result<ContainerReader> open_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max) {
+  return ContainerReader::open(repository, key, ContainerKind::kWal,
+                               raw_bytes_max < kReadAtOnceMax ? kReadAtOnceMax : 0);
+}
+
 Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max,
                                     unsigned threads) {
-  TRY_ASSIGN(const ContainerReader reader, ContainerReader::open(repository, key, ContainerKind::kWal));
+  TRY_ASSIGN(ContainerReader reader, open_stored_file(repository, key, raw_bytes_max));
   uint64_t total = 0;
   for (const FrameRef& ref : reader.frames())
     if (ref.type == FrameType::kWalData) total += ref.raw_bytes;
@@ -181,8 +188,7 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
     return Error(Errc::kInvalid,
                  fmt::format("read {}: it holds {} bytes, more than {}", key.value, total, raw_bytes_max));
   // One ranged read for the whole object: its frames lie back to back, and almost all of them are wanted.
-  Buffer object(static_cast<size_t>(reader.object_bytes()));
-  TRY(repository.store().read_exact(key, 0, object.bytes()));
+  TRY(reader.load());
   StoredFile file{Buffer(static_cast<size_t>(total)), {}, reader.object_bytes()};
   Buffer document;
   std::vector<DecodeTask> tasks;
@@ -196,7 +202,7 @@ Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKe
       tasks.push_back({ref, document.bytes()});
     }
   }
-  TRY(decode_all(repository, key, object, tasks, threads));
+  TRY(decode_all(repository, key, reader.loaded(), tasks, threads));
   file.document = as_text(document);
   return file;
 }

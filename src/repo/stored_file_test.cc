@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "store/memory_store.h"
+#include "testing/meeting_store.h"
 #include "testing/memory_repository.h"
 
 namespace pgark {
@@ -63,6 +64,63 @@ TEST_F(StoredFileIndex, DamageInItLeavesTheFileReadable) {
   const auto file = read_stored_file(*repository_, kKey);
   ASSERT_TRUE(file.has_value()) << file.error().to_string();
   EXPECT_TRUE(as_text(file->raw) == as_text(raw_));
+}
+
+class FarStore : public StoredFileIndex {
+ protected:
+  /// Requests that `ask` makes of a repository in a far store.
+  template <typename Ask>
+  unsigned requests(Ask ask) {
+    testing::MeetingStore far(store_, "s3", 1);
+    const auto opened = Repository::open(far);
+    EXPECT_TRUE(opened.has_value()) << opened.error().to_string();
+    if (!opened) return 0;
+    EXPECT_EQ(far.reads() + far.stats(), 1u) << "to open it";
+    const unsigned before = far.reads() + far.stats() + far.lists();
+    ask(**opened);
+    return far.reads() + far.stats() + far.lists() - before;
+  }
+};
+
+TEST_F(FarStore, GivesASegmentInOneRequest) {
+  raw_ = random_bytes(16u << 20, 5);
+  write(random_bytes(5000, 2));
+  EXPECT_EQ(1u, requests([&](const Repository& far) {
+              const auto file = read_stored_file(far, kKey, raw_.size());
+              ASSERT_TRUE(file.has_value()) << file.error().to_string();
+              EXPECT_TRUE(as_text(file->raw) == as_text(raw_));
+              EXPECT_EQ(file->document, "{}");
+            }));
+}
+
+TEST_F(FarStore, GivesARecordInOneRequestUnlessItIsLarge) {
+  const std::string small(1000, 'x');
+  std::string large;
+  for (int i = 0; large.size() < (1u << 20); ++i) large += std::to_string(content_hash(as_bytes(std::to_string(i))));
+  for (const std::string& document : {small, large}) {
+    const ObjectKey key{"main/record/" + std::to_string(document.size())};
+    ASSERT_TRUE(write_record(*repository_, key, document).has_value());
+    const unsigned made = requests([&](const Repository& far) {
+      const auto read = read_record(far, key);
+      ASSERT_TRUE(read.has_value()) << read.error().to_string();
+      EXPECT_TRUE(*read == document);
+    });
+    EXPECT_EQ(made, document == small ? 1u : 4u);
+  }
+}
+
+TEST_F(FarStore, SaysOfAnAbsentRecordThatItIsNotThere) {
+  requests([&](const Repository& far) {
+    EXPECT_EQ(read_record(far, {"main/record/none"}).error().code(), Errc::kNotFound);
+    EXPECT_EQ(far.store().get({"none"}).error().code(), Errc::kNotFound);
+    ASSERT_TRUE(store_.put({"empty"}, {}).has_value());
+    EXPECT_EQ(far.store().get({"empty"})->size(), 0u);
+    ASSERT_TRUE(store_.put({"main/record/empty"}, {}).has_value());
+    EXPECT_EQ(read_record(far, {"main/record/empty"}).error().code(), Errc::kCorrupt);
+    ASSERT_TRUE(store_.put({"large"}, random_bytes(100'000, 3)).has_value());
+    EXPECT_EQ(far.store().get({"large"})->size(), 100'000u);
+    EXPECT_EQ(far.store().get({"large"}, 1000).error().code(), Errc::kInvalid);
+  });
 }
 
 }  // namespace

@@ -6,11 +6,13 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
 
 constexpr size_t kKeyBytesMax = 512;
+constexpr uint64_t kFirstReadBytes = 64u << 10;
 constexpr size_t kComponentBytesMax = 255;  // NAME_MAX of every file system a repository lives on.
 constexpr std::string_view kTemporaryPrefix = ".tmp-";
 
@@ -81,6 +83,15 @@ Result<ObjectInfo> ObjectStore::put(const ObjectKey& key, Bytes data) {
 }
 
 Result<Buffer> ObjectStore::get(const ObjectKey& key, uint64_t bytes_max) {
+  if (is_far(*this)) {
+    // Most of what is wanted whole is small, and a question for its size would take as long as the object.
+    Buffer start(static_cast<size_t>(std::min(kFirstReadBytes, bytes_max) + 1));
+    TRY_ASSIGN(const size_t count, read(key, 0, start.bytes()));
+    if (count < start.size()) {
+      start.resize(count);
+      return start;
+    }
+  }
   TRY_ASSIGN(const auto info, stat(key));
   if (!info.has_value())
     return Error(Errc::kNotFound, fmt::format("read object '{}' in {}: no such object", key.value, describe()));

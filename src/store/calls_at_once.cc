@@ -1,0 +1,36 @@
+// A few threads that take numbers until there are none.
+#include "store/calls_at_once.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "pipe/task_group.h"
+
+namespace pgark {
+
+bool is_far(const ObjectStore& store) {
+  const std::string kind = store.caps().kind;
+  return kind != "posix" && kind != "memory";
+}
+
+Result<> for_each_call(const ObjectStore& store, size_t count, const std::function<Result<>(size_t)>& call) {
+  const size_t threads = is_far(store) ? std::min<size_t>(count, kCallsAtOnce) : 1;
+  if (threads <= 1) {
+    for (size_t i = 0; i < count; ++i) TRY(call(i));
+    return {};
+  }
+  std::atomic<size_t> next = 0;
+  TaskGroup group;
+  for (size_t thread = 0; thread < threads; ++thread)
+    group.spawn([&]() -> Result<> {
+      while (!group.cancel().cancelled()) {
+        const size_t i = next++;
+        if (i >= count) return {};
+        TRY(call(i));
+      }
+      return {};
+    });
+  return group.wait();
+}
+
+}  // namespace pgark
