@@ -17,6 +17,7 @@ namespace pgark {
 namespace {
 
 constexpr std::chrono::minutes kSkewMin{5};  // AWS allows 15, and some stores less.
+constexpr std::chrono::seconds kDoubtPause{30};
 constexpr std::string_view kAwsDomain = ".amazonaws.com";
 
 Error invalid(const S3Settings& settings, std::string_view option, std::string_view cause) {
@@ -125,6 +126,7 @@ Result<HttpResponse> S3Client::send(const S3Request& request) {
       MutexLock lock(mu_);
       region = region_;
     }
+    tried.access_key = credentials.access_key;
     sign_sigv4(http, payload_sha256, credentials, now(), {std::move(region), "s3"});
     TRY_ASSIGN_CTX(HttpResponse response, http_->perform(std::move(http)), request.what);
     if (response.ok()) bucket_seen_.store(true, std::memory_order_relaxed);
@@ -156,7 +158,29 @@ bool S3Client::remedy(const HttpResponse& response, const CloudFailure& failure,
     credentials_->invalidate();
     return true;
   }
+  if (!tried.credentials && settings_.key_type != S3KeyType::kShared && code == "AccessDenied") {
+    tried.credentials = has_other_credentials(tried.access_key);
+    return tried.credentials;
+  }
   return false;
+}
+
+bool S3Client::has_other_credentials(const std::string& access_key) {
+  const auto now_other = [&] {
+    const auto credentials = credentials_->get();
+    return credentials.has_value() && credentials->access_key != access_key;
+  };
+  if (now_other()) return true;
+  {
+    // As a rule it is a matter of policy: who hands them out is not asked again and again.
+    const MutexLock lock(mu_);
+    const auto now = settings_.cloud.clock->steady();
+    if (!doubted_at_ || now - *doubted_at_ >= kDoubtPause) {
+      doubted_at_ = now;
+      credentials_->invalidate();
+    }
+  }
+  return now_other();  // Another thread may have asked meanwhile.
 }
 
 bool S3Client::correct_clock(const HttpResponse& response, const CloudFailure& failure) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,10 +63,14 @@ class S3Client {
     bool clock = false;
     bool region = false;
     bool credentials = false;
+    std::string access_key{};  // Of the last attempt.
   };
   std::string url_of(const S3Request& request) EXCLUDES(mu_);
   /// Whether the failure's cause was removed, so that it is worth another try.
   bool remedy(const HttpResponse& response, const CloudFailure& failure, Remedies& tried) EXCLUDES(mu_);
+  /// Whether there are other credentials than those of `access_key`, which the store says may not do it. Ceph says so
+  /// of keys that were revoked, too.
+  bool has_other_credentials(const std::string& access_key) EXCLUDES(mu_);
   bool correct_clock(const HttpResponse& response, const CloudFailure& failure);
   bool follow_region(const HttpResponse& response) EXCLUDES(mu_);
 
@@ -80,6 +86,7 @@ class S3Client {
   Mutex mu_;
   CloudEndpoint endpoint_ GUARDED_BY(mu_);
   std::string region_ GUARDED_BY(mu_);
+  std::optional<std::chrono::steady_clock::time_point> doubted_at_ GUARDED_BY(mu_);  // The credentials.
 };
 
 }  // namespace pgark

@@ -415,6 +415,29 @@ TEST_F(S3StoreTest, CredentialsThatEndedAreAskedForAgain) {
   EXPECT_EQ(bucket_.server().request_count(), 4u);
 }
 
+TEST_F(S3StoreTest, RevokedKeysThatAreMerelyDeniedAreReplaced) {
+  const ScratchDirectory scratch;
+  auto one = settings();
+  one.key_type = S3KeyType::kProcess;
+  one.credential_process =
+      "cd " + scratch.path() +
+      " && echo x >> n && printf '{\"Version\":1,\"AccessKeyId\":\"KEY%d\",\"SecretAccessKey\":\"s\","
+      "\"SessionToken\":\"t\",\"Expiration\":\"2099-01-01T00:00:00Z\"}' $(wc -l < n)";
+  auto store = open(one);
+  bucket_.before = [](const Asked& asked) -> std::optional<HttpAnswer> {
+    if (asked.header("authorization").find("Credential=KEY1/") != std::string::npos)
+      return refusal(403, "AccessDenied");
+    return std::nullopt;
+  };
+  const auto written = put(*store);
+  ASSERT_TRUE(written.has_value()) << written.error().to_string();
+  EXPECT_EQ(bucket_.server().request_count(), 2u);
+  // What is denied to good keys stays denied, and nobody is asked for others each time.
+  bucket_.before = [](const Asked&) { return refusal(403, "AccessDenied"); };
+  for (int i = 0; i < 3; ++i) expect_error(put(*store), Errc::kPermission, "AccessDenied");
+  EXPECT_EQ(bucket_.server().request_count(), 5u);
+}
+
 // -- Reading.
 
 TEST_F(S3StoreTest, ReadsRangesAndKnowsTheEnd) {
