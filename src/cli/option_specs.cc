@@ -101,12 +101,14 @@ constexpr CommandSpec kCommands[] = {
      "that no name is ever overwritten, that objects are seen whole or not at all, that what was written is found by "
      "every "
      "call, and many more. Then measures how long calls take and how fast data goes there and back. Everything happens "
-     "below a path of its own, pgark-check-..., and is removed again. No stanza has to exist yet, only the directory or "
+     "below a path of its own, pgark-check-..., and is removed again. No stanza has to exist yet, only the directory "
+     "or "
      "bucket.\n\n"
      "Says what the storage lacks and what pgark does about that. Exits with 1 when a promise is broken.",
      "", 0, 0, false, false, true},
     {kRepoCopy, "repo-copy", "Copy a stanza from one repository to another",
-     "Copies what --to lacks from --from: cluster records, WAL, and backup after backup, for a new region or a repository "
+     "Copies what --to lacks from --from: cluster records, WAL, and backup after backup, for a new region or a "
+     "repository "
      "that was moved or down. Every byte is checked on its way, and encrypted anew where the repositories have keys of "
      "their own. What is there already is not read again, so a run that was ended goes on where it was. Backups that a "
      "retention rule removed from --to stay away unless named with --set.\n\n"
@@ -119,7 +121,8 @@ constexpr CommandSpec kCommands[] = {
     {kRepoLs, "repo-ls", "List objects of the repository",
      "Lists what lies directly under PATH, or everything below it with --recurse.", "[PATH]", 0, 1, false, false, true},
     {kRepoPut, "repo-put", "Store an object of your own in the repository",
-     "Stores a file, or standard input, under a name beside what pgark keeps: notes, keys of something else, a copy of a "
+     "Stores a file, or standard input, under a name beside what pgark keeps: notes, keys of something else, a copy of "
+     "a "
      "configuration. The bytes are stored as they are, also in an encrypted repository; `repo-get` prints them. A "
      "name that exists is never overwritten. Names that pgark itself writes are refused without --force.",
      "NAME [FILE]", 1, 2, false, true, false},
@@ -710,7 +713,8 @@ constexpr RefusedValue kRefusedValues[] = {
     {"compress-type", kBackup | kArchiveHeal | kArchivePush, "bz2",
      "use compress-type=zst with a higher compress-level, such as 9"},
     {"repo-cipher-type", kWithRepo, "aes-256-cbc",
-     "write repo1-cipher-type=aes-256-gcm: it encrypts as strongly, and also shows when what is stored was changed; the "
+     "write repo1-cipher-type=aes-256-gcm: it encrypts as strongly, and also shows when what is stored was changed; "
+     "the "
      "passphrase may stay"},
     {"repo-type", kWithRepo, "cifs", "use repo1-type=posix with a mounted file system that honours fsync"},
 };

@@ -18,8 +18,8 @@ namespace pgark {
 class PartUpload {
  public:
   virtual ~PartUpload() = default;
-  /// Whether parts may be sent side by side. If not, each begins when the one before is there, though the caller goes on
-  /// appending meanwhile.
+  /// Whether parts may be sent side by side. If not, each begins when the one before is there, though the caller goes
+  /// on appending meanwhile.
   virtual bool parallel() const { return true; }
   /// The whole object in one request; of racing writers exactly one may succeed, where the store can say so.
   /// Errors: as ObjectWriter::commit().

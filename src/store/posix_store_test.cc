@@ -96,8 +96,9 @@ TEST(PosixStore, MissingRootIsNeverAnEmptyRepository) {
         store->list({.prefix = "dir/"}).has_value() ? Errc::kInternal : store->list({}).error().code(),
         store->create({"dir/new"}).has_value() ? Errc::kInternal : store->create({"dir/new"}).error().code(),
         store->remove({"dir/absent"}).has_value() ? Errc::kInternal : store->remove({"dir/absent"}).error().code(),
-        store->remove_stale_temporaries(std::chrono::days(1)).has_value() ? Errc::kInternal
-                                                      : store->remove_stale_temporaries(std::chrono::days(1)).error().code()};
+        store->remove_stale_temporaries(std::chrono::days(1)).has_value()
+            ? Errc::kInternal
+            : store->remove_stale_temporaries(std::chrono::days(1)).error().code()};
     for (size_t i = 0; i < codes.size(); ++i) EXPECT_EQ(codes[i], Errc::kPermission) << how << ", call " << i;
     EXPECT_THAT(store->stat({"dir/absent"}).error().to_string(),
                 HasSubstr("is the file system of " + root + " mounted?"));
