@@ -245,7 +245,9 @@ TEST(ExpireRun, KilledAtAnyMomentTheNextRunGoesOn) {
   EXPECT_THAT(labels(*scene), Contains(last));
   EXPECT_THAT(names_below(*scene, "expire"), IsEmpty());
   std::set<std::string> with_packs;
-  for (const std::string& name : names_below(*scene, "pack")) with_packs.insert(name.substr(0, name.find('/')));
+  // One that was killed may leave a directory without a pack.
+  for (const std::string& name : names_below(*scene, "pack"))
+    if (!name.ends_with('/')) with_packs.insert(name.substr(0, name.find('/')));
   EXPECT_LE(with_packs.size(), 2u);
   // What the killed ones were writing goes when it is old.
   size_t temporaries = 0;

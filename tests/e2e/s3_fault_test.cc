@@ -119,9 +119,11 @@ class S3Faults : public ::testing::Test {
   }
 
   /// A table whose pages do not compress, so that bytes on the way are as many as its own.
+  /// Autovacuum would set hint bits in every page while a test waits, and then no stored block is like that on disk.
   Result<> create_noise(int mib) {
     TRY(
-        server().exec(fmt::format("CREATE TABLE noise AS SELECT g AS id, (SELECT string_agg(md5(g || ':' || i), '') "
+        server().exec(fmt::format("CREATE TABLE noise WITH (autovacuum_enabled = off) AS SELECT g AS id, (SELECT "
+                                  "string_agg(md5(g || ':' || i), '') "
                                   "FROM generate_series(1, 60) i) AS pad FROM generate_series(1, {}) g",
                                   mib * 512)));
     return server().exec("CHECKPOINT");
@@ -442,7 +444,8 @@ TEST_F(S3Away, ForTooLongItFailsAndTheNextBackupUsesWhatWasStored) {
   ASSERT_OK(create_noise(220));
   ASSERT_OK_AND_ASSIGN(Process backup, start_and_lose_store({"--io-timeout=2"}));
   ASSERT_OK_AND_ASSIGN(const ProcessResult ended, backup.wait(std::chrono::seconds(300)));
-  EXPECT_EQ(ended.exit_code, 6) << ended.to_string();
+  // 7 if it went away in the middle of putting a pack together: that may have happened.
+  EXPECT_THAT(ended.exit_code, ::testing::AnyOf(6, 7)) << ended.to_string();
   EXPECT_THAT(ended.err, HasSubstr("repo1 at s3://"));
   EXPECT_GE(refused(), 5u);
   ASSERT_OK_AND_ASSIGN(const auto listed, labels());

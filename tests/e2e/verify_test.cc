@@ -147,7 +147,7 @@ TEST_F(VerifyCommand, DamagedBackupIsNamedByFileAndShownByInfo) {
   EXPECT_FALSE(report["next_steps"].empty());
 
   // A restore meets the same damage, info tells of it, and a sample that misses it does not make it good.
-  const auto restored = scene_->restore("broken", {"--set=" + label});
+  const auto restored = scene_->restore("broken", {"--repo=1", "--set=" + label});
   ASSERT_OK(restored);
   EXPECT_NE(restored->exit_code, 0);
   (void)scene_->cli->run({"verify", "--repo=1", "--sample=0.001%"});
