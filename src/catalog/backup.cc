@@ -84,15 +84,21 @@ void sort_by_time(std::vector<std::string>& labels) {
   labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
 }
 
-/// First components of the keys below `prefix`, one listing call each, however many objects a component has.
+/// First components of the keys below `prefix`, at most one listing call each, however many objects a component has.
+/// A far store gives a whole page as soon as a single name.
 Result<> append_components(ObjectStore& store, const std::string& prefix, std::vector<std::string>& components) {
-  ListRequest request{prefix, "", 1};
+  ListRequest request{prefix, "", is_far(store) ? size_t{1000} : size_t{1}};
+  std::string component;
   for (;;) {
     TRY_ASSIGN(const ListPage page, store.list(request));
-    if (page.objects.empty()) return {};
-    const std::string& key = page.objects.front().key.value;
-    const std::string component = key.substr(prefix.size(), key.find('/', prefix.size()) - prefix.size());
-    components.push_back(component);
+    for (const ObjectInfo& object : page.objects) {
+      const std::string& key = object.key.value;
+      std::string next = key.substr(prefix.size(), key.find('/', prefix.size()) - prefix.size());
+      if (next == component) continue;
+      component = std::move(next);
+      components.push_back(component);
+    }
+    if (page.objects.empty() || !page.more) return {};
     // '~' sorts after every byte a key may hold.
     request.after = prefix + component + "/~";
   }
@@ -127,6 +133,7 @@ Result<std::vector<unsigned>> list_annotations(const Repository& repository, con
 /// What one listing tells of the backups of a stanza.
 struct BackupListing {
   std::vector<std::string> labels;                           // Of those with a manifest, by time.
+  std::map<std::string, uint64_t> manifest_bytes;            // By label.
   std::map<std::string, std::vector<unsigned>> annotations;  // Numbers by label, ascending.
 };
 
@@ -139,7 +146,10 @@ Result<BackupListing> list_backup_objects(const Repository& repository, const st
     const std::string_view label = name.substr(0, name.find('/'));
     if (!parse_label(label).has_value()) continue;
     const std::string_view rest = name.substr(label.size());
-    if (rest == kManifest) listing.labels.emplace_back(label);
+    if (rest == kManifest) {
+      listing.labels.emplace_back(label);
+      listing.manifest_bytes[std::string(label)] = object.bytes;
+    }
     if (!rest.starts_with(kAnnotation)) continue;
     if (const auto number = parse_annotation_number(rest.substr(kAnnotation.size())))
       listing.annotations[std::string(label)].push_back(*number);
@@ -170,8 +180,8 @@ Result<std::map<std::string, std::string>> decode_changes(const std::string& doc
 }
 
 Result<BackupMeta> read_manifest_document(const Repository& repository, const std::string& stanza,
-                                          const std::string& label) {
-  TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label));
+                                          const std::string& label, uint64_t manifest_bytes = 0) {
+  TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label, manifest_bytes));
   const std::string context = "read manifest of backup " + label;
   TRY_ASSIGN_CTX(const std::string document, manifest.document(), context);
   TRY_ASSIGN_CTX(BackupMeta meta, decode_backup_meta(document), context);
@@ -193,8 +203,8 @@ Result<> read_annotations(const Repository& repository, const std::string& stanz
 
 /// The document of a backup, with its annotations.
 Result<BackupMeta> read_listed(const Repository& repository, const std::string& stanza, const std::string& label,
-                               const std::vector<unsigned>& annotations) {
-  TRY_ASSIGN(BackupMeta meta, read_manifest_document(repository, stanza, label));
+                               uint64_t manifest_bytes, const std::vector<unsigned>& annotations) {
+  TRY_ASSIGN(BackupMeta meta, read_manifest_document(repository, stanza, label, manifest_bytes));
   TRY(read_annotations(repository, stanza, label, annotations, meta));
   return meta;
 }
@@ -272,7 +282,8 @@ Result<std::vector<ListedBackup>> list_backups(const Repository& repository, con
   for (const std::string& label : labels) listing.annotations[label];  // None is added by several threads at once.
   std::vector<std::optional<ListedBackup>> read(labels.size());
   TRY(for_each_call(repository.store(), labels.size(), [&](size_t i) -> Result<> {
-    auto meta = read_listed(repository, stanza, labels[i], listing.annotations.at(labels[i]));
+    auto meta = read_listed(repository, stanza, labels[i], listing.manifest_bytes.at(labels[i]),
+                            listing.annotations.at(labels[i]));
     if (meta.has_value())
       read[i] = {labels[i], std::move(*meta), std::nullopt};
     else if (meta.error().code() != Errc::kNotFound)  // Else it was removed since the listing.

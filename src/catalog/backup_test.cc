@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "repo/pack.h"
 #include "store/memory_store.h"
 #include "testing/meeting_store.h"
 #include "testing/memory_repository.h"
@@ -181,6 +182,20 @@ TEST_F(BackupCatalog, ListsOnlyWhatHasAManifestAndNamesWhatIsUsed) {
   EXPECT_THAT(*list_backup_labels(*repository_, "main"), ElementsAre("20261121-101500F", "20261122-101500F"));
   EXPECT_THAT(*list_used_labels(*repository_, "main"),
               ElementsAre("20261120-000000F", "20261121-101500F", "20261122-101500F"));
+}
+
+TEST_F(BackupCatalog, LabelsInUseTakeAFarStoreOneListingForEachKindOfObject) {
+  for (int pack = 1; pack <= 1500; ++pack)  // More than a page.
+    ASSERT_TRUE(
+        store_.put(pack_key("main", "20261120-000000F", static_cast<uint32_t>(pack)), as_bytes("x")).has_value());
+  ASSERT_TRUE(store_.put(pack_key("main", "20261121-000000F", 1), as_bytes("x")).has_value());
+  write_backup("20261122-101500F");
+  testing::MeetingStore far(store_, "s3", 1);
+  const auto opened = Repository::open(far);
+  ASSERT_TRUE(opened.has_value());
+  EXPECT_THAT(*list_used_labels(**opened, "main"),
+              ElementsAre("20261120-000000F", "20261121-000000F", "20261122-101500F"));
+  EXPECT_EQ(far.lists(), 4u) << "two pages of packs";
 }
 
 TEST_F(BackupCatalog, AnnotationsAreAppliedInOrderAndRemovedByAnEmptyValue) {

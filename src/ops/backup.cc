@@ -143,6 +143,7 @@ class Backup {
     TRY(check_excludes());
     TRY_ASSIGN(cluster_, current_cluster(repository_, request_.stanza));
     const auto same_stanza = [this](const Repository& repository) -> Result<> {
+      if (&repository == &repository_) return {};
       TRY_ASSIGN(const ClusterRecord cluster, current_cluster(repository, request_.stanza));
       if (cluster.number == cluster_.number) return check_same_cluster(request_.stanza, cluster, cluster_);
       return Error(Errc::kInvalid, fmt::format("the cluster has number {} in it, and {} in {}", cluster.number,

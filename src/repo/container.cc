@@ -327,10 +327,12 @@ Result<> decode_frame(const Repository& repository, const ObjectKey& key, const 
   return {};
 }
 
-Result<> ContainerReader::read_tail(ContainerKind kind, uint64_t whole_bytes_max) {
+Result<> ContainerReader::read_tail(ContainerKind kind, const Known& known) {
   ObjectStore& store = repository_->store();
-  if (kind == ContainerKind::kRecord) whole_bytes_max = std::max<uint64_t>(whole_bytes_max, kTailBytes);
-  if (whole_bytes_max > 0 && is_far(store)) {
+  const bool far = is_far(store);
+  const uint64_t whole_bytes_max =
+      std::max<uint64_t>(known.whole_bytes_max, kind == ContainerKind::kRecord ? kTailBytes : 0);
+  if (far && whole_bytes_max > 0) {
     tail_.resize(static_cast<size_t>(whole_bytes_max) + 1);  // One more, to see that it ends.
     TRY_ASSIGN(const size_t count, store.read(key_, 0, tail_.bytes()));
     if (count < tail_.size()) {
@@ -339,18 +341,21 @@ Result<> ContainerReader::read_tail(ContainerKind kind, uint64_t whole_bytes_max
       return {};
     }
   }
-  TRY_ASSIGN(const auto info, store.stat(key_));
-  if (!info.has_value())
-    return Error(Errc::kNotFound, fmt::format("object {} is not in {}", key_.value, store.describe()));
-  object_bytes_ = info->bytes;
-  tail_.resize(static_cast<size_t>(std::min<uint64_t>(kTailBytes, info->bytes)));
-  return store.read_exact(key_, info->bytes - tail_.size(), tail_.bytes());
+  object_bytes_ = far ? known.object_bytes : 0;
+  if (object_bytes_ == 0) {
+    TRY_ASSIGN(const auto info, store.stat(key_));
+    if (!info.has_value())
+      return Error(Errc::kNotFound, fmt::format("object {} is not in {}", key_.value, store.describe()));
+    object_bytes_ = info->bytes;
+  }
+  tail_.resize(static_cast<size_t>(std::min<uint64_t>(kTailBytes, object_bytes_)));
+  return store.read_exact(key_, object_bytes_ - tail_.size(), tail_.bytes());
 }
 
 Result<ContainerReader> ContainerReader::open(const Repository& repository, ObjectKey key, ContainerKind kind,
-                                              uint64_t whole_bytes_max) {
+                                              const Known& known) {
   ContainerReader reader(repository, std::move(key));
-  TRY(reader.read_tail(kind, whole_bytes_max));
+  TRY(reader.read_tail(kind, known));
   if (reader.object_bytes_ < kContainerHeaderBytes + kContainerTrailerBytes) return corrupt(reader.key_, "truncated");
   const uint64_t tail_start = reader.object_bytes_ - reader.tail_.size();
   if (tail_start == 0)

@@ -136,9 +136,17 @@ class ContainerReader {
   /// Errors: kNotFound if absent; kCorrupt if the trailer, header or index do not hold together or are of another
   /// object;
   ///         kUnsupported if the format is newer.
-  /// From a far store an object of up to `whole_bytes_max` comes whole with the first request, as a record does.
+  static Result<ContainerReader> open(const Repository& repository, ObjectKey key, ContainerKind kind) {
+    return open(repository, std::move(key), kind, Known{});
+  }
+  /// What saves a far store a question for the size.
+  struct Known {
+    uint64_t object_bytes = 0;  // What a listing said; 0: nothing.
+    uint64_t whole_bytes_max =
+        0;  // An object of up to so many bytes comes whole with the first request, as records do.
+  };
   static Result<ContainerReader> open(const Repository& repository, ObjectKey key, ContainerKind kind,
-                                      uint64_t whole_bytes_max = 0);
+                                      const Known& known);
 
   const ObjectKey& key() const { return key_; }
   uint64_t object_bytes() const { return object_bytes_; }
@@ -154,7 +162,7 @@ class ContainerReader {
 
  private:
   ContainerReader(const Repository& repository, ObjectKey key) : repository_(&repository), key_(std::move(key)) {}
-  Result<> read_tail(ContainerKind kind, uint64_t whole_bytes_max);
+  Result<> read_tail(ContainerKind kind, const Known& known);
 
   const Repository* repository_;
   ObjectKey key_;

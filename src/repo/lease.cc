@@ -146,8 +146,11 @@ struct Lease::State {
       if (!now) return std::move(now).error();
       return taken_by(now->epoch);
     }
-    for (const ObjectKey& old : now->older) remove(old);
-    for (const ObjectKey& probe : view.probes) remove(probe);
+    std::vector<ObjectKey> past = std::move(now->older);
+    past.insert(past.end(), view.probes.begin(), view.probes.end());
+    if (past.empty()) return {};
+    for (const auto& removed : store.remove_many(past))
+      if (!removed) log_debug("{}", removed.error().message());
     return {};
   }
 

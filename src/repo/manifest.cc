@@ -353,9 +353,10 @@ ManifestReader& ManifestReader::operator=(ManifestReader&&) noexcept = default;
 ManifestReader::~ManifestReader() = default;
 
 Result<ManifestReader> ManifestReader::open(const Repository& repository, const std::string& stanza,
-                                            const std::string& label) {
+                                            const std::string& label, uint64_t object_bytes) {
   TRY_ASSIGN_CTX(auto container,
-                 ContainerReader::open(repository, manifest_key(stanza, label), ContainerKind::kManifest),
+                 ContainerReader::open(repository, manifest_key(stanza, label), ContainerKind::kManifest,
+                                       {.object_bytes = object_bytes}),
                  "read manifest of backup " + label);
   return ManifestReader(std::make_unique<State>(std::move(container)));
 }

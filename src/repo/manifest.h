@@ -71,8 +71,10 @@ class ManifestWriter {
 
 class ManifestReader {
  public:
+  /// `object_bytes`: what a listing said of it, if there was one.
   /// Errors: as ContainerReader, with "read manifest of backup <label>" before them.
-  static Result<ManifestReader> open(const Repository& repository, const std::string& stanza, const std::string& label);
+  static Result<ManifestReader> open(const Repository& repository, const std::string& stanza, const std::string& label,
+                                     uint64_t object_bytes = 0);
   ManifestReader(ManifestReader&&) noexcept;
   ManifestReader& operator=(ManifestReader&&) noexcept;
   ~ManifestReader();

@@ -175,7 +175,7 @@ Result<> decode_all(const Repository& repository, const ObjectKey& key, Bytes ob
 
 Result<ContainerReader> open_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max) {
   return ContainerReader::open(repository, key, ContainerKind::kWal,
-                               raw_bytes_max < kReadAtOnceMax ? kReadAtOnceMax : 0);
+                               {.whole_bytes_max = raw_bytes_max < kReadAtOnceMax ? kReadAtOnceMax : 0});
 }
 
 Result<StoredFile> read_stored_file(const Repository& repository, const ObjectKey& key, uint64_t raw_bytes_max,
