@@ -1,9 +1,7 @@
 // `pgark archive-push %p`: the archive_command of the server; with archive-async also the worker behind it.
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <functional>
 
@@ -103,24 +101,9 @@ std::string settings_id(const Settings& settings) {
   return fmt::format("{:016x}", content_hash(as_bytes(text)));
 }
 
-/// State of the files the settings came from.
-std::string fingerprint(const std::vector<std::string>& paths) {
-  std::string text;
-  for (const std::string& path : paths) {
-    struct stat status {};
-    const bool there = ::stat(path.c_str(), &status) == 0;
-    text += there ? fmt::format("{} {} {} {} {};", status.st_ino, status.st_size, status.st_mtim.tv_sec,
-                                status.st_mtim.tv_nsec, status.st_ctim.tv_nsec)
-                  : "-;";
-  }
-  return text;
-}
-
-/// Tells whether those files changed since now.
+/// Tells whether the files that the settings were read from changed since.
 std::function<bool()> watch_settings(const Settings& settings) {
-  return [&settings, before = fingerprint(settings.config_sources())] {
-    return fingerprint(settings.config_sources()) != before;
-  };
+  return [&settings] { return settings.config_files().changed(); };
 }
 
 PushWorkerOptions worker_options(const CommandContext& context, const Source& source) {

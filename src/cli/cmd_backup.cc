@@ -215,10 +215,6 @@ Result<Destinations> open_destinations(const CommandContext& context) {
   return destinations;
 }
 
-ordered_json error_json(const Error& error) {
-  return {{"code", errc_name(error.code())}, {"message", error.message()}, {"hints", error.hints()}};
-}
-
 ordered_json report_json(const BackupReport& report, const std::string& stanza) {
   const BackupMeta& meta = report.meta;
   ordered_json bad = ordered_json::array();

@@ -128,9 +128,11 @@ nlohmann::ordered_json sources_json(const std::vector<SourceReport>& sources) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   for (const SourceReport& source : sources) {
     nlohmann::ordered_json failures = nlohmann::ordered_json::array();
-    for (const auto& [object, error] : source.failures)
-      failures.push_back(
-          {{"object", text_or_null(object)}, {"code", errc_name(error.code())}, {"message", error.message()}});
+    for (const auto& [object, error] : source.failures) {
+      nlohmann::ordered_json failure = {{"object", text_or_null(object)}};
+      failure.update(error_json(error));
+      failures.push_back(std::move(failure));
+    }
     json.push_back({{"repository", source.name},
                     {"fetched_bytes", source.fetched_bytes},
                     {"extent_count", source.extent_count},

@@ -28,10 +28,6 @@ uint64_t rate(const BackupMeta& meta) {
                    : static_cast<uint64_t>(static_cast<double>(meta.logical_bytes) * 1e6 / static_cast<double>(took));
 }
 
-ordered_json error_json(const Error& error) {
-  return {{"code", errc_name(error.code())}, {"message", error.message()}, {"hints", error.hints()}};
-}
-
 ordered_json time_json(const std::optional<Timestamp>& time) {
   return time ? ordered_json(microseconds(*time)) : ordered_json();
 }
@@ -380,10 +376,7 @@ ordered_json document_json(const InfoDocument& document) {
   ordered_json stanzas = ordered_json::array();
   for (const InfoStanza& stanza : document.stanzas) stanzas.push_back(stanza_json(stanza));
   ordered_json json{{"repository", {{"location", document.repository}}}, {"stanzas", stanzas}};
-  if (document.error)
-    json["error"] = {{"code", errc_name(document.error->code())},
-                     {"message", document.error->message()},
-                     {"hints", document.error->hints()}};
+  if (document.error) json["error"] = error_json(*document.error);
   return json;
 }
 

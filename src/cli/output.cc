@@ -64,6 +64,10 @@ std::string TextTable::to_string() const {
   return text;
 }
 
+nlohmann::ordered_json error_json(const Error& error) {
+  return {{"code", errc_name(error.code())}, {"message", error.message()}, {"hints", error.hints()}};
+}
+
 std::string format_size(uint64_t bytes) {
   constexpr std::string_view kUnits[] = {"B", "KB", "MB", "GB", "TB", "PB", "EB"};
   double value = static_cast<double>(bytes);

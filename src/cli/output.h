@@ -67,6 +67,9 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
+/// An error as every command prints it in JSON: {"code", "message", "hints"}.
+nlohmann::ordered_json error_json(const Error& error);
+
 /// "23.5MB" in pgBackRest's style: one decimal where it says something, powers of 1024.
 std::string format_size(uint64_t bytes);
 /// "850ms", "12.3s", "4m05s", "2h13m", "3d04h".

@@ -34,6 +34,13 @@ TEST(TextTable, LeavesOutAnEmptyTitleLine) {
   EXPECT_EQ(table.to_string(), "a\n");
 }
 
+TEST(ErrorJson, HoldsCodeMessageAndEveryHint) {
+  const Error error = Error(Errc::kNotFound, "no object").with_hint("first").with_hint("second");
+  EXPECT_EQ(error_json(error).dump(), R"({"code":"not_found","message":"no object","hints":["first","second"]})");
+  EXPECT_EQ(error_json(Error(Errc::kCorrupt, "damaged")).dump(),
+            R"({"code":"corrupt","message":"damaged","hints":[]})");
+}
+
 TEST(Format, PrintsSizesInPowersOf1024) {
   EXPECT_EQ(format_size(0), "0B");
   EXPECT_EQ(format_size(1023), "1023B");

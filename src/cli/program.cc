@@ -77,8 +77,7 @@ void report_error(const Error& error, bool json, Output& out, Output& err) {
   (void)err.print(fmt::format("ERROR {}\n", text)).has_value();
   log_line_to_file(LogLevel::kError, text);
   if (!json) return;
-  const nlohmann::json document = {
-      {"error", {{"code", errc_name(error.code())}, {"message", error.message()}, {"hints", error.hints()}}}};
+  const nlohmann::json document = {{"error", error_json(error)}};
   (void)out.print_json(document).has_value();
 }
 

@@ -40,11 +40,7 @@ std::string repo_copy_text(const RepoCopyReport& report) {
 ordered_json repo_copy_json(const RepoCopyReport& report) {
   ordered_json damages = ordered_json::array();
   for (const RepoCopyDamage& damage : report.damages)
-    damages.push_back({{"object", damage.object},
-                       {"error",
-                        {{"code", errc_name(damage.error.code())},
-                         {"message", damage.error.message()},
-                         {"hints", damage.error.hints()}}}});
+    damages.push_back({{"object", damage.object}, {"error", error_json(damage.error)}});
   return {{"backups", count_json(report.backups)}, {"packs", count_json(report.packs)}, {"wal", count_json(report.wal)},
           {"records", count_json(report.records)}, {"labels", report.labels},           {"expired", report.expired},
           {"incomplete", report.incomplete},       {"damages", std::move(damages)}};

@@ -1,11 +1,9 @@
 #include "cli/settings.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <memory>
 #include <set>
 #include <thread>
@@ -17,22 +15,6 @@
 
 namespace pgark {
 namespace {
-
-/// Files of a directory that end in .conf, by name.
-Result<std::vector<std::string>> list_conf_files(const std::string& directory) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> handle(::opendir(directory.c_str()), ::closedir);
-  if (handle == nullptr) return errno_error(errno, "open directory '" + directory + "'");
-  std::vector<std::string> files;
-  errno = 0;
-  while (const dirent* entry = ::readdir(handle.get())) {
-    const std::string_view name = entry->d_name;
-    if (name.ends_with(".conf") && name[0] != '.') files.push_back(fmt::format("{}/{}", directory, name));
-    errno = 0;
-  }
-  if (errno != 0) return errno_error(errno, "read directory '" + directory + "'");
-  std::ranges::sort(files);
-  return files;
-}
 
 bool file_exists(const std::string& path) {
   struct stat status {};
@@ -194,22 +176,18 @@ class SettingsResolver {
     config_path_ = config != nullptr ? config->texts.front()
                    : base.empty()    ? input_.default_config
                                      : base + "/pgark.conf";
-    settings_.config_sources_.push_back(config_path_);
-    std::vector<IniEntry> entries;
-    if (config != nullptr || file_exists(config_path_)) {
-      TRY_ASSIGN_CTX(entries, read_ini_file(config_path_), "read configuration");
-      settings_.config_file_ = config_path_;
-    }
+    ConfigFiles& sources = settings_.config_files_;
+    TRY_ASSIGN_CTX(std::vector<IniEntry> entries, sources.read(config_path_, config != nullptr), "read configuration");
+    if (sources.found(config_path_)) settings_.config_file_ = config_path_;
     const Value* include = value_of("config-include-path");
     const std::string include_path = include != nullptr ? include->texts.front()
                                      : !base.empty()    ? base + "/conf.d"
                                                         : input_.default_include_path;
-    if (include != nullptr || config == nullptr) settings_.config_sources_.push_back(include_path);
-    if (include != nullptr || (config == nullptr && file_exists(include_path))) {
-      TRY_ASSIGN_CTX(const std::vector<std::string> files, list_conf_files(include_path), "read configuration");
+    if (include != nullptr || config == nullptr) {
+      TRY_ASSIGN_CTX(const std::vector<std::string> files, sources.list(include_path, include != nullptr),
+                     "read configuration");
       for (const std::string& file : files) {
-        settings_.config_sources_.push_back(file);
-        TRY_ASSIGN_CTX(std::vector<IniEntry> more, read_ini_file(file), "read configuration");
+        TRY_ASSIGN_CTX(std::vector<IniEntry> more, sources.read(file, true), "read configuration");
         entries.insert(entries.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
       }
     }

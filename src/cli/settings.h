@@ -10,12 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "cli/config_files.h"
 #include "cli/option_table.h"
 #include "core/result.h"
 
 namespace pgark {
-
-class Secret;
 
 enum class ValueSource : unsigned char { kDefault, kFile, kEnvironment, kCommandLine };
 
@@ -63,8 +62,8 @@ class Settings {
   std::vector<std::string> words_for(Command other) const;
   /// The file the settings were read from, empty if none was.
   const std::string& config_file() const { return config_file_; }
-  /// Every file and directory that was read for them, or would have been had it been there: who runs on watches them.
-  const std::vector<std::string>& config_sources() const { return config_sources_; }
+  /// What was read for them, or would have been had it been there: who runs on asks whether it changed since.
+  const ConfigFiles& config_files() const { return config_files_; }
 
   /// Numbers of the repositories of which some option is given, in order; 1 alone if none is.
   const std::vector<unsigned>& repositories() const { return repositories_; }
@@ -94,7 +93,7 @@ class Settings {
   std::map<std::string, Value, std::less<>> values_;
   std::vector<std::string> warnings_;
   std::string config_file_;
-  std::vector<std::string> config_sources_;
+  ConfigFiles config_files_;
   std::vector<unsigned> repositories_;
   std::vector<unsigned> clusters_;
 };

@@ -54,6 +54,19 @@ TEST_F(SettingsTest, TakesTheMostSpecificSource) {
   EXPECT_EQ(reset->duration("db-timeout"), std::chrono::seconds(1800));
 }
 
+// Whoever asks later than the settings were read must not take a change in between for what was read.
+TEST_F(SettingsTest, TellWhetherTheirFilesChangedSinceTheyWereRead) {
+  write("pgark.conf", "[global]\nprocess-max=1\n");
+  write("conf.d/more.conf", "[main]\npg1-path=/pg\n");
+  const auto settings = resolve({"--stanza=main", "backup"});
+  ASSERT_TRUE(settings.has_value()) << settings.error().to_string();
+  const Settings copy = *settings;
+  EXPECT_FALSE(copy.config_files().changed());
+  write("conf.d/more.conf", "[main]\npg1-path=/PG\n");
+  EXPECT_TRUE(copy.config_files().changed());
+  EXPECT_FALSE(resolve({"--stanza=main", "backup"})->config_files().changed());
+}
+
 TEST_F(SettingsTest, HasGoodDefaults) {
   const auto settings = resolve({"--stanza=main", "--pg1-path=/pg", "backup"});
   ASSERT_TRUE(settings.has_value()) << settings.error().to_string();

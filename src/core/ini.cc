@@ -1,11 +1,8 @@
 #include "core/ini.h"
 
 #include <fmt/format.h>
-#include <string.h>
 
 #include <algorithm>
-
-#include "core/file.h"
 
 namespace pgark {
 namespace {
@@ -51,13 +48,6 @@ Result<std::vector<IniEntry>> parse_ini(std::string_view text, const std::string
     if (section.empty()) return at(file, number, fmt::format("'{}' comes before the first [SECTION]", key));
     entries.push_back({section, std::string(key), std::string(trim(line.substr(equals + 1))), file, number});
   }
-  return entries;
-}
-
-Result<std::vector<IniEntry>> read_ini_file(const std::string& path) {
-  TRY_ASSIGN(std::string text, read_file(path, 16u << 20));
-  auto entries = parse_ini(text, path);
-  ::explicit_bzero(text.data(), text.size());  // There may be secrets in it.
   return entries;
 }
 

@@ -24,7 +24,4 @@ struct IniEntry {
 /// Errors: kInvalid as "FILE:LINE: what is wrong".
 Result<std::vector<IniEntry>> parse_ini(std::string_view text, const std::string& file);
 
-/// parse_ini() of a file's content. Errors: of reading, with the file's name; kNotFound if it does not exist.
-Result<std::vector<IniEntry>> read_ini_file(const std::string& path);
-
 }  // namespace pgark

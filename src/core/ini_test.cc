@@ -47,11 +47,5 @@ TEST(Ini, NeverQuotesALineThatMayHoldASecret) {
   EXPECT_THAT(failure("[s]\nrepo1-cipher-pass: hunter2\n"), testing::Not(testing::HasSubstr("hunter2")));
 }
 
-TEST(Ini, ReportsAMissingFileAsNotFound) {
-  const auto read = read_ini_file("/nonexistent/pgark.conf");
-  ASSERT_FALSE(read.has_value());
-  EXPECT_EQ(read.error().code(), Errc::kNotFound);
-}
-
 }  // namespace
 }  // namespace pgark

@@ -191,6 +191,7 @@ ConnectOptions connect_options(const PgEndpoint& endpoint) {
   if (!endpoint.user.empty()) given.emplace_back("user", endpoint.user);
   given.emplace_back("dbname", endpoint.database);
   given.emplace_back("application_name", endpoint.application_name);
+  for (const auto& [name, text] : endpoint.tls) given.emplace_back(name.c_str(), text);
   ConnectOptions options;
   options.texts.reserve(given.size());
   for (auto& [name, text] : given) {

@@ -52,6 +52,8 @@ struct PgEndpoint {
   uint16_t port = 5432;
   std::string user;  // Empty: libpq's default, the system user.
   std::string database = "postgres";
+  /// libpq's sslmode, sslrootcert, sslcert, sslkey and their kin, where given.
+  std::vector<std::pair<std::string, std::string>> tls;
   std::string application_name = "pgark";  // "pgark [backup]"
   std::chrono::milliseconds connect_timeout{30'000};
   std::chrono::milliseconds query_timeout{1'800'000};  // db-timeout: of each statement.

@@ -158,7 +158,7 @@ Result<> decrypt_frame(const Repository& repository, const FrameIdentity& identi
 }  // namespace
 
 bool is_data_frame(FrameType type, const ObjectKey& key) {
-  if (type == FrameType::kExtent) return true;
+  if (type == FrameType::kExtent || type == FrameType::kDumpData) return true;
   if (type != FrameType::kWalData) return false;
   const std::string_view name = std::string_view(key.value).substr(key.value.rfind('/') + 1);
   return name.find(".history") == name.npos && name.find(".backup") == name.npos;
@@ -227,6 +227,7 @@ Result<> ContainerWriter::begin(Copy& copy) {
 /// Packs have one whether sealed or not, so that an extent lies at the same offset in the copies of all repositories.
 bool ContainerWriter::has_key_frame() const {
   if (kind_ == ContainerKind::kPack) return key_frame_in_packs_;
+  if (kind_ == ContainerKind::kDump) return true;
   if (kind_ != ContainerKind::kWal || !is_data_frame(FrameType::kWalData, key_)) return false;
   for (size_t i = 0; i < repositories_.size(); ++i)
     if (repositories_.at(i).keyring() != nullptr) return true;

@@ -14,7 +14,7 @@
 namespace pgark {
 
 /// What a container is. The values are on disk.
-enum class ContainerKind : uint16_t { kPack = 1, kManifest = 2, kWal = 3, kRecord = 4 };
+enum class ContainerKind : uint16_t { kPack = 1, kManifest = 2, kWal = 3, kRecord = 4, kDump = 5 };
 
 /// What a frame is. The values are on disk.
 enum class FrameType : uint8_t {
@@ -23,10 +23,12 @@ enum class FrameType : uint8_t {
   kPieces = 2,    // Pack: whose bytes the extents hold, and the hash of each block.
   kMeta = 3,      // Any: a JSON document.
   kPacks = 4,     // Manifest: the packs its extents live in.
-  kFiles = 5,     // Manifest: a chunk of file entries.
+  kFiles = 5,     // Manifest: a chunk of file entries; of a dump, of streams and tables.
   kWalData = 6,   // WAL: the next piece of the segment.
   kWalIndex = 7,  // WAL: what the segment contains.
-  kKey = 8,       // First in packs and sealed WAL segments: what gives the key of their data; zeros if not sealed.
+  kKey = 8,       // First in packs, of dumps too, and sealed WAL segments: what gives the key of their data; zeros if
+                  // not sealed.
+  kDumpData = 9,  // Pack of a dump: the next piece of a stream.
 };
 
 /// Where a frame lies and how to decode it.

@@ -226,20 +226,20 @@ class PartWriter final : public ObjectWriter, private PartOwner {
   /// Make the object, and where the answer is lost find out what became of it. With `again`, also try again.
   template <typename Make>
   Result<ObjectInfo> settle(Make make, bool again) {
-    bool may_be_ours = false;
+    bool lost = false;
     for (RetryAttempts attempts;;) {
       auto made = make();
       committed_ = made.has_value();
       if (committed_) return made;
       Error error = std::move(made).error();
-      // An object that is in the way after an answer was lost may be our own.
-      if (error.code() == Errc::kOutcomeUnknown || (may_be_ours && error.code() == Errc::kAlreadyExists)) {
-        may_be_ours = true;
-        TRY_ASSIGN(const auto found, find_own(error, again));
-        if (found.has_value()) {
-          committed_ = true;
-          return *found;
-        }
+      // An object that is in the way may be our own: made by an attempt whose answer was lost, or by this very request,
+      // if somebody on the way sent it twice and the answer is the second one's.
+      lost = lost || error.code() == Errc::kOutcomeUnknown;
+      if (error.code() == Errc::kOutcomeUnknown || error.code() == Errc::kAlreadyExists) {
+        const auto found = find_own(error, again);
+        if (!found.has_value()) return lost ? found.error() : error;
+        committed_ = found->has_value();
+        if (committed_) return **found;
       }
       if (!again || !may_retry(error.code()) || !attempts.may_go_on(settings_.retry, *settings_.clock)) return error;
       TRY(sender_->wait_to_retry(attempts, error));

@@ -30,8 +30,8 @@ class PartUpload {
   virtual Result<std::string> put_part(unsigned number, Bytes content) = 0;
   /// Make the object of its parts, in order. Errors: as ObjectWriter::commit().
   virtual Result<ObjectInfo> complete(const std::vector<std::string>& parts, uint64_t bytes) = 0;
-  /// Asked after put_whole() or complete() ended in kOutcomeUnknown or kTransient: whether the object is there and made
-  /// by this very upload, which its metadata tells; no value if it is absent.
+  /// Asked after put_whole() or complete() ended in kOutcomeUnknown or kAlreadyExists: whether the object is there and
+  /// made by this very upload, which its metadata tells; no value if it is absent.
   /// Errors: kAlreadyExists if another's is there; kUnsupported if the store cannot tell: the caller is then told what
   ///         put_whole() or complete() said.
   virtual Result<std::optional<ObjectInfo>> find_own() { return Error(Errc::kUnsupported, "tell whose object it is"); }
@@ -47,7 +47,7 @@ std::shared_ptr<PartSender> make_part_sender(const CloudSettings& settings);
 /// needs no more than `parts_max`) and sends them through `sender`. As the retrying store above cannot repeat an
 /// append, nor keep a large object, the writer itself tries again, as `settings.retry` says: parts, completion, and
 /// what is longer than retry.replay_bytes_max. Whether a commit without an answer has worked it finds out by
-/// find_own().
+/// find_own(), and also whether a name that is taken is taken by this very object.
 std::unique_ptr<ObjectWriter> make_part_writer(ObjectKey key, std::unique_ptr<PartUpload> upload,
                                                std::shared_ptr<PartSender> sender, const CloudSettings& settings,
                                                unsigned parts_max = 10'000);

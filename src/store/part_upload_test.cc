@@ -274,6 +274,39 @@ TEST_F(PartWriterTest, LostSmallWriteIsOursOrUnknown) {
   EXPECT_EQ(unknown.error().code(), Errc::kOutcomeUnknown);
 }
 
+// Somebody on the way repeats a request by itself: of a conditional creation the second answer is a refusal.
+TEST_F(PartWriterTest, TakenByAnObjectOfItsOwnIsSuccess) {
+  for (const size_t bytes : {size_t{3}, 3 * kChunk}) {
+    const Error refusal(Errc::kAlreadyExists, "done, and done again");
+    auto one = writer({.put = {refusal}, .complete = {refusal}});
+    ASSERT_TRUE(one->append(as_bytes(content(bytes))).has_value());
+    const auto made = std::move(*one).commit();
+    ASSERT_TRUE(made.has_value()) << made.error().to_string();
+    EXPECT_EQ(made->bytes, bytes);
+    expect_object(content(bytes));
+    one.reset();
+    MutexLock lock(seen_.mu);
+    EXPECT_EQ(seen_.aborted, 0);
+    seen_.exists = false;
+  }
+}
+
+TEST_F(PartWriterTest, TakenByAnotherStaysTaken) {
+  {
+    MutexLock lock(seen_.mu);
+    seen_.exists = true;
+    seen_.ours = false;
+  }
+  for (const auto& look : {std::vector<Error>{}, std::vector<Error>{Error(Errc::kPermission, "may not look")},
+                           std::vector<Error>{Error(Errc::kUnsupported, "cannot tell")}}) {
+    auto late = writer({.look = look});
+    ASSERT_TRUE(late->append(as_bytes(content(3))).has_value());
+    const auto refused = std::move(*late).commit();
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code(), Errc::kAlreadyExists) << refused.error().to_string();
+  }
+}
+
 TEST_F(PartWriterTest, PartsGrowSoThatNoneAreTooMany) {
   auto one = writer({}, 16);
   std::string text = content(50 * kChunk);
