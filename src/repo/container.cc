@@ -148,7 +148,7 @@ Result<std::shared_ptr<const ObjectKeys>> reading_keys(const Repository& reposit
 Result<> decrypt_frame(const Repository& repository, const FrameIdentity& identity, FrameType type, Bytes stored,
                        Buffer& opened) {
   TRY_ASSIGN(const auto keys, reading_keys(repository, identity.key, type));
-  const Secret& key = is_data_frame(type, identity.key) ? *keys->data : keys->metadata;
+  const Secret& key = keys->of_frame(type, identity.key);
   opened.resize(stored.size() - sizeof(Tag));
   std::memcpy(opened.data(), stored.data(), opened.size());
   return open_frame(key, repository.identity_bytes(identity), identity.offset, opened.bytes(),
@@ -242,7 +242,7 @@ Result<> ContainerWriter::append_to(Copy& copy, const CodedFrame& frame) {
     TRY(copy.writer->append(frame.coded));
     return copy.writer->append(tag);
   }
-  const Secret& key = is_data_frame(frame.type, key_) ? *copy.keys->data : copy.keys->metadata;
+  const Secret& key = copy.keys->of_frame(frame.type, key_);
   sealed_.resize(frame.coded.size());
   std::memcpy(sealed_.data(), frame.coded.data(), sealed_.size());
   TRY_CTX(seal_frame(key, copy.repository->identity_bytes(identity), offset_, sealed_.bytes(), tag),

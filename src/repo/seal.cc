@@ -7,6 +7,7 @@
 
 #include "codec/kdf.h"
 #include "core/check.h"
+#include "repo/container.h"
 
 namespace pgark {
 namespace {
@@ -37,6 +38,12 @@ std::array<std::byte, kAeadNonceBytes> nonce_of(Bytes random, uint64_t offset) {
 }
 
 }  // namespace
+
+const Secret& ObjectKeys::of_frame(FrameType type, const ObjectKey& object) const {
+  if (!is_data_frame(type, object)) return metadata;
+  CHECK(data.has_value());
+  return *data;
+}
 
 ObjectKeyring::ObjectKeyring(Bytes repository_id, RepositoryKeys keys)
     : repository_id_(repository_id.begin(), repository_id.end()), keys_(std::move(keys)) {

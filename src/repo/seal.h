@@ -17,6 +17,8 @@
 
 namespace pgark {
 
+enum class FrameType : uint8_t;
+
 /// The inner secrets of a sealed repository, made with it and never changed: the keyring wraps them for passphrases and
 /// recipients.
 struct RepositoryKeys {
@@ -31,6 +33,10 @@ struct ObjectKeys {
   Secret metadata;             // 32 bytes.
   std::optional<Secret> data;  // 32 bytes; none until a data frame is written or read.
   X25519Public data_sender{};  // Stored in the object's key frame: with the private key it gives `data`.
+
+  /// The one that frames of this type have in `object`, of which these are the keys. With a frame that holds data
+  /// (is_data_frame) there must be a data key.
+  const Secret& of_frame(FrameType type, const ObjectKey& object) const;
 };
 
 /// Derives the keys of objects and remembers those used lately. Safe from several threads.

@@ -114,6 +114,21 @@ TEST(Seal, WithoutTheDataKeyOnlyMetadataIsRead) {
   EXPECT_EQ(as_text(read_stored_file(*restorer, kSegment).value().raw), as_text(raw));
 }
 
+TEST(Seal, DataAndWhatDescribesItHaveDifferentKeys) {
+  const Secrets secrets(1);
+  ObjectKeyring keyring(secrets.id, {secrets.metadata_key.clone(), secrets.data.public_key, std::nullopt});
+  const auto keys = keyring.make(kPack, /*with_data=*/true);
+  ASSERT_TRUE(keys.has_value()) << keys.error().to_string();
+  for (const FrameType type : {FrameType::kExtent, FrameType::kDumpData})
+    EXPECT_EQ(&(*keys)->of_frame(type, kPack), &*(*keys)->data);
+  EXPECT_EQ(&(*keys)->of_frame(FrameType::kWalData, kSegment), &*(*keys)->data);
+  EXPECT_EQ(&(*keys)->of_frame(FrameType::kWalData, kHistory), &(*keys)->metadata);
+  for (const FrameType type : {FrameType::kIndex, FrameType::kPieces, FrameType::kMeta, FrameType::kPacks,
+                               FrameType::kFiles, FrameType::kWalIndex, FrameType::kKey})
+    EXPECT_EQ(&(*keys)->of_frame(type, kPack), &(*keys)->metadata) << static_cast<int>(type);
+  EXPECT_NE(as_text((*keys)->data->bytes()), as_text((*keys)->metadata.bytes()));
+}
+
 TEST(Seal, OtherKeysOpenNothing) {
   MemoryStore store;
   const Secrets secrets(1);
