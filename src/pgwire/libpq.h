@@ -10,10 +10,11 @@ namespace pgark {
 
 // clang-format off
 #define PGARK_LIBPQ_FUNCTIONS(X) \
-  X(PQcancel) X(PQclear) X(PQconnectPoll) X(PQconnectStartParams) X(PQconsumeInput) X(PQerrorMessage) \
-  X(PQfinish) X(PQflush) X(PQfreeCancel) X(PQgetCancel) X(PQgetResult) X(PQgetisnull) X(PQgetlength) \
-  X(PQgetvalue) X(PQisBusy) X(PQnfields) X(PQntuples) X(PQresultErrorField) X(PQresultErrorMessage) \
-  X(PQresultStatus) X(PQsendQueryParams) X(PQsetNoticeReceiver) X(PQsetnonblocking) X(PQsocket) X(PQstatus)
+  X(PQcancel) X(PQclear) X(PQconndefaults) X(PQconninfoFree) X(PQconnectPoll) X(PQconnectStartParams) \
+  X(PQconsumeInput) X(PQerrorMessage) X(PQfinish) X(PQflush) X(PQfreeCancel) X(PQgetCancel) X(PQgetResult) \
+  X(PQgetisnull) X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnfields) X(PQntuples) X(PQresultErrorField) \
+  X(PQresultErrorMessage) X(PQresultStatus) X(PQsendQueryParams) X(PQsetNoticeReceiver) X(PQsetnonblocking) \
+  X(PQsocket) X(PQstatus)
 // clang-format on
 
 /// libpq's functions, by their own names and types.

@@ -33,8 +33,8 @@ Result<std::vector<PgClientSet>> find_client_sets(const std::vector<std::string>
 /// Errors: kUnsupported, naming the versions found and the package to install, if all are older.
 Result<PgClientSet> choose_dump_client(const std::vector<PgClientSet>& sets, unsigned server_major);
 
-/// The set to load an archive with that `dump_major` wrote, into a server: of the server's major version if that can
-/// read the archive, else the lowest that can. Errors: as above.
+/// The set to load an archive with that `dump_major` wrote (0: not known), into a server: of those that can read it the
+/// nearest up to the server's major version, else the lowest above. Errors: as above.
 Result<PgClientSet> choose_load_client(const std::vector<PgClientSet>& sets, unsigned dump_major,
                                        unsigned server_major);
 
