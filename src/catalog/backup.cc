@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "catalog/label.h"
 #include "repo/stored_file.h"
 #include "store/calls_at_once.h"
 
@@ -18,44 +18,9 @@ namespace {
 using nlohmann::json;
 using std::chrono::seconds;
 
-constexpr size_t kStampBytes = 15;  // "20261122-101500"
 constexpr std::string_view kManifest = "/manifest";
 constexpr std::string_view kAnnotation = "/annotation.";
 constexpr int kAnnotateAttemptsMax = 100;
-
-std::string format_stamp(Timestamp time) {
-  const auto day = std::chrono::floor<std::chrono::days>(time);
-  const std::chrono::year_month_day date(day);
-  const std::chrono::hh_mm_ss clock(std::chrono::floor<seconds>(time) - day);
-  return fmt::format("{:04}{:02}{:02}-{:02}{:02}{:02}", static_cast<int>(date.year()),
-                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), clock.hours().count(),
-                     clock.minutes().count(), clock.seconds().count());
-}
-
-std::optional<int> digits(std::string_view text) {
-  int value = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return std::nullopt;
-    value = value * 10 + (c - '0');
-  }
-  return value;
-}
-
-std::optional<Timestamp> parse_stamp(std::string_view text) {
-  if (text.size() != kStampBytes || text[8] != '-') return std::nullopt;
-  const auto year = digits(text.substr(0, 4));
-  const auto month = digits(text.substr(4, 2));
-  const auto day = digits(text.substr(6, 2));
-  const auto hour = digits(text.substr(9, 2));
-  const auto minute = digits(text.substr(11, 2));
-  const auto second = digits(text.substr(13, 2));
-  if (!year || !month || !day || !hour || !minute || !second) return std::nullopt;
-  const std::chrono::year_month_day date(std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
-                                         std::chrono::day(static_cast<unsigned>(*day)));
-  if (!date.ok() || *hour > 23 || *minute > 59 || *second > 59) return std::nullopt;
-  return Timestamp(std::chrono::sys_days(date)) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
-         seconds(*second);
-}
 
 struct ParsedLabel {
   BackupLabel label;
@@ -63,13 +28,13 @@ struct ParsedLabel {
 };
 
 std::optional<ParsedLabel> parse_label(std::string_view text) {
-  if (text.size() < kStampBytes + 1 || text[kStampBytes] != 'F') return std::nullopt;
-  const auto full = parse_stamp(text.substr(0, kStampBytes));
+  if (text.size() < kLabelStampBytes + 1 || text[kLabelStampBytes] != 'F') return std::nullopt;
+  const auto full = parse_label_stamp(text.substr(0, kLabelStampBytes));
   if (!full.has_value()) return std::nullopt;
-  const std::string full_label(text.substr(0, kStampBytes + 1));
+  const std::string full_label(text.substr(0, kLabelStampBytes + 1));
   if (text.size() == full_label.size()) return ParsedLabel{{BackupType::kFull, full_label}, *full};
-  if (text.size() != 2 * (kStampBytes + 1) + 1 || text[full_label.size()] != '_') return std::nullopt;
-  const auto own = parse_stamp(text.substr(full_label.size() + 1, kStampBytes));
+  if (text.size() != 2 * (kLabelStampBytes + 1) + 1 || text[full_label.size()] != '_') return std::nullopt;
+  const auto own = parse_label_stamp(text.substr(full_label.size() + 1, kLabelStampBytes));
   const char kind = text.back();
   if (!own.has_value() || (kind != 'D' && kind != 'I')) return std::nullopt;
   return ParsedLabel{{kind == 'D' ? BackupType::kDiff : BackupType::kIncr, full_label}, *own};
@@ -84,37 +49,10 @@ void sort_by_time(std::vector<std::string>& labels) {
   labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
 }
 
-/// First components of the keys below `prefix`, at most one listing call each, however many objects a component has.
-/// A far store gives a whole page as soon as a single name.
-Result<> append_components(ObjectStore& store, const std::string& prefix, std::vector<std::string>& components) {
-  ListRequest request{prefix, "", is_far(store) ? size_t{1000} : size_t{1}};
-  std::string component;
-  for (;;) {
-    TRY_ASSIGN(const ListPage page, store.list(request));
-    for (const ObjectInfo& object : page.objects) {
-      const std::string& key = object.key.value;
-      std::string next = key.substr(prefix.size(), key.find('/', prefix.size()) - prefix.size());
-      if (next == component) continue;
-      component = std::move(next);
-      components.push_back(component);
-    }
-    if (page.objects.empty() || !page.more) return {};
-    // '~' sorts after every byte a key may hold.
-    request.after = prefix + component + "/~";
-  }
-}
-
 std::string backup_prefix(const std::string& stanza) { return stanza + "/backup/"; }
 
 ObjectKey annotation_key(const std::string& stanza, const std::string& label, unsigned number) {
   return {fmt::format("{}{}{}{}", backup_prefix(stanza), label, kAnnotation, number)};
-}
-
-std::optional<unsigned> parse_annotation_number(std::string_view text) {
-  unsigned number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return number;
 }
 
 /// Numbers of the annotation objects of a backup, ascending.
@@ -124,7 +62,7 @@ Result<std::vector<unsigned>> list_annotations(const Repository& repository, con
   TRY_ASSIGN(const auto objects, repository.store().list_all(prefix));
   std::vector<unsigned> numbers;
   for (const ObjectInfo& object : objects)
-    if (const auto number = parse_annotation_number(std::string_view(object.key.value).substr(prefix.size())))
+    if (const auto number = parse_generation(std::string_view(object.key.value).substr(prefix.size())))
       numbers.push_back(*number);
   std::sort(numbers.begin(), numbers.end());
   return numbers;
@@ -151,7 +89,7 @@ Result<BackupListing> list_backup_objects(const Repository& repository, const st
       listing.manifest_bytes[std::string(label)] = object.bytes;
     }
     if (!rest.starts_with(kAnnotation)) continue;
-    if (const auto number = parse_annotation_number(rest.substr(kAnnotation.size())))
+    if (const auto number = parse_generation(rest.substr(kAnnotation.size())))
       listing.annotations[std::string(label)].push_back(*number);
   }
   for (auto& [label, numbers] : listing.annotations) std::sort(numbers.begin(), numbers.end());
@@ -224,7 +162,7 @@ std::string_view backup_type_name(BackupType type) {
 }
 
 std::string make_backup_label(BackupType type, Timestamp started, const std::string& full_label) {
-  const std::string stamp = format_stamp(started);
+  const std::string stamp = format_label_stamp(started);
   if (type == BackupType::kFull) return stamp + "F";
   return full_label + "_" + stamp + (type == BackupType::kDiff ? "D" : "I");
 }

@@ -3,51 +3,14 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "catalog/backup.h"
+#include "catalog/json_members.h"
 
 namespace pgark {
 namespace {
 
 using nlohmann::json;
-
-bool is_utf8(const std::string& text) {
-  try {
-    // The library's own check decides what it is able to write.
-    static_cast<void>(json(text).dump());
-    return true;
-  } catch (const json::exception&) {
-    return false;
-  }
-}
-
-/// Foreign text: names and files of a cluster may be in any encoding, and must come back byte for byte.
-json foreign_text(const std::string& text) {
-  if (is_utf8(text)) return text;
-  return {{"hex", to_hex(as_bytes(text))}};
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-std::optional<std::string> from_hex(std::string_view digits) {
-  if (digits.size() % 2 != 0) return std::nullopt;
-  std::string text;
-  text.reserve(digits.size() / 2);
-  for (size_t i = 0; i < digits.size(); i += 2) {
-    const int high = hex_digit(digits[i]);
-    const int low = hex_digit(digits[i + 1]);
-    if (high < 0 || low < 0) return std::nullopt;
-    text.push_back(static_cast<char>(high * 16 + low));
-  }
-  return text;
-}
-
-int64_t microseconds(Timestamp time) { return time.time_since_epoch().count(); }
 
 json encode_cluster(const BackupMeta& meta) {
   json settings = json::object();
@@ -93,105 +56,7 @@ json encode_lists(const BackupMeta& meta) {
           {"outside_files", std::move(outside)}};
 }
 
-/// Reads members of one object. After the first failure every further read gives a default, and the failure stays.
-class Members {
- public:
-  Members(const json& object, std::string path, std::optional<Error>& failure)
-      : object_(object), path_(std::move(path)), failure_(failure) {
-    if (!object.is_object()) fail(path_.empty() ? "document" : path_.substr(0, path_.size() - 1), "no object");
-  }
-
-  template <typename T>
-  void integer(const char* name, T& into, bool required = true) {
-    const json* value = find(name, required);
-    if (value == nullptr) return;
-    const bool fits = value->is_number_unsigned()  ? std::in_range<T>(value->get<uint64_t>())
-                      : value->is_number_integer() ? std::in_range<T>(value->get<int64_t>())
-                                                   : false;
-    if (!fits) return fail(path_ + name, "no integer in range");
-    into = value->get<T>();
-  }
-
-  void text(const char* name, std::string& into, bool required = true) {
-    const json* value = find(name, required);
-    if (value != nullptr) decode_text(*value, path_ + name, into);
-  }
-
-  void time(const char* name, Timestamp& into) {
-    int64_t value = 0;
-    integer(name, value);
-    into = Timestamp(std::chrono::microseconds(value));
-  }
-
-  void lsn(const char* name, Lsn& into, bool required = true) {
-    std::string value;
-    text(name, value, required);
-    if (failure_.has_value() || (value.empty() && !required)) return;
-    const Result<Lsn> parsed = parse_lsn(value);
-    if (!parsed.has_value()) return fail(path_ + name, "no WAL position");
-    into = *parsed;
-  }
-
-  void texts(const char* name, std::map<std::string, std::string>& into) {
-    const json* value = find(name, false);
-    if (value == nullptr) return;
-    if (!value->is_object()) return fail(path_ + name, "no object");
-    for (const auto& [key, element] : value->items()) decode_text(element, path_ + name + "." + key, into[key]);
-  }
-
-  Members child(const char* name) {
-    static const json kNone = json::object();
-    const json* value = find(name, true);
-    return Members(value == nullptr ? kNone : *value, path_ + name + ".", failure_);
-  }
-
-  /// Call `each` with the members of every element of an array of objects.
-  template <typename Each>
-  void array(const char* name, Each each) {
-    const json* value = find(name, false);
-    if (value == nullptr) return;
-    if (!value->is_array()) return fail(path_ + name, "no array");
-    size_t index = 0;
-    for (const json& element : *value) {
-      Members members(element, fmt::format("{}{}[{}].", path_, name, index++), failure_);
-      if (failure_.has_value()) return;
-      each(members);
-    }
-  }
-
- private:
-  const json* find(const char* name, bool required) {
-    if (failure_.has_value()) return nullptr;
-    const auto found = object_.find(name);
-    if (found != object_.end()) return &*found;
-    if (required) fail(path_ + name, "missing");
-    return nullptr;
-  }
-
-  void decode_text(const json& value, const std::string& name, std::string& into) {
-    if (value.is_string()) {
-      into = value.get<std::string>();
-      return;
-    }
-    if (value.is_object() && value.size() == 1 && value.contains("hex") && value["hex"].is_string()) {
-      if (auto text = from_hex(value["hex"].get_ref<const std::string&>()); text.has_value()) {
-        into = std::move(*text);
-        return;
-      }
-    }
-    fail(name, "no text");
-  }
-
-  void fail(const std::string& name, std::string_view what) {
-    if (!failure_.has_value()) failure_ = Error(Errc::kCorrupt, fmt::format("member '{}' is {}", name, what));
-  }
-
-  const json& object_;
-  std::string path_;
-  std::optional<Error>& failure_;
-};
-
-void decode_cluster(Members cluster, BackupMeta& meta) {
+void decode_cluster(JsonMembers cluster, BackupMeta& meta) {
   std::string system_identifier;
   cluster.integer("number", meta.cluster_number);
   cluster.text("system_identifier", system_identifier);
@@ -210,7 +75,7 @@ void decode_cluster(Members cluster, BackupMeta& meta) {
   cluster.texts("settings", meta.settings);
 }
 
-void decode_wal(Members wal, BackupMeta& meta) {
+void decode_wal(JsonMembers wal, BackupMeta& meta) {
   wal.lsn("start_lsn", meta.start_lsn);
   wal.lsn("stop_lsn", meta.stop_lsn);
   wal.lsn("checkpoint_lsn", meta.checkpoint_lsn, false);
@@ -220,7 +85,7 @@ void decode_wal(Members wal, BackupMeta& meta) {
   wal.text("last_segment", meta.wal_stop);
 }
 
-void decode_sizes(Members sizes, BackupMeta& meta) {
+void decode_sizes(JsonMembers sizes, BackupMeta& meta) {
   sizes.integer("logical_bytes", meta.logical_bytes);
   sizes.integer("read_bytes", meta.read_bytes, false);
   sizes.integer("stored_bytes", meta.stored_bytes, false);
@@ -231,8 +96,8 @@ void decode_sizes(Members sizes, BackupMeta& meta) {
   sizes.integer("extent_count", meta.extent_count, false);
 }
 
-void decode_lists(Members& document, BackupMeta& meta) {
-  document.array("databases", [&](Members& members) {
+void decode_lists(JsonMembers& document, BackupMeta& meta) {
+  document.array("databases", [&](JsonMembers& members) {
     BackupDatabase& database = meta.databases.emplace_back();
     members.integer("oid", database.oid);
     members.text("name", database.name);
@@ -240,19 +105,19 @@ void decode_lists(Members& document, BackupMeta& meta) {
     members.text("collation_provider", database.collation_provider, false);
     members.text("collation_version", database.collation_version, false);
   });
-  document.array("extensions", [&](Members& members) {
+  document.array("extensions", [&](JsonMembers& members) {
     BackupExtension& extension = meta.extensions.emplace_back();
     members.text("database", extension.database);
     members.text("name", extension.name);
     members.text("version", extension.version, false);
   });
-  document.array("tablespaces", [&](Members& members) {
+  document.array("tablespaces", [&](JsonMembers& members) {
     BackupTablespace& tablespace = meta.tablespaces.emplace_back();
     members.integer("oid", tablespace.oid);
     members.text("name", tablespace.name, false);
     members.text("path", tablespace.path);
   });
-  document.array("outside_files", [&](Members& members) {
+  document.array("outside_files", [&](JsonMembers& members) {
     OutsideFile& file = meta.outside_files.emplace_back();
     members.text("path", file.path);
     members.text("content", file.content);
@@ -312,7 +177,7 @@ Result<BackupMeta> decode_backup_meta(std::string_view text) {
   BackupMeta meta;
   std::optional<Error> failure;
   std::string type;
-  Members document(parsed, "", failure);
+  JsonMembers document(parsed, "", failure);
   document.text("label", meta.label);
   document.text("type", type);
   document.text("prior_label", meta.prior_label, false);

@@ -3,10 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "catalog/backup.h"
+#include "catalog/dump.h"
+#include "catalog/generation.h"
 #include "repo/stored_file.h"
 
 namespace pgark {
@@ -14,14 +15,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kHold = "/hold.";
-constexpr int kAttemptsMax = 100;
-
-std::string backup_prefix(const std::string& stanza) { return stanza + "/backup/"; }
-
-ObjectKey hold_key(const std::string& stanza, const std::string& label, unsigned number) {
-  return {fmt::format("{}{}{}{}", backup_prefix(stanza), label, kHold, number)};
-}
+NotePlace backup_holds(const std::string& stanza) { return {stanza + "/backup/", "hold"}; }
+NotePlace dump_holds(const std::string& stanza) { return {stanza + "/dump/", "hold"}; }
 
 std::string encode(const Hold& hold) {
   json document{{"held", hold.until.has_value()},
@@ -48,57 +43,43 @@ Result<Hold> decode(const std::string& text) {
   return hold;
 }
 
-/// Number of the newest hold object by label.
-Result<std::map<std::string, unsigned>> newest_numbers(const Repository& repository, const std::string& stanza,
-                                                       const std::string& below) {
-  const std::string prefix = backup_prefix(stanza);
-  TRY_ASSIGN_CTX(const auto objects, repository.store().list_all(prefix + below), "list holds of stanza " + stanza);
-  std::map<std::string, unsigned> newest;
-  for (const ObjectInfo& object : objects) {
-    const std::string_view key = std::string_view(object.key.value).substr(prefix.size());
-    const size_t at = key.find(kHold);
-    if (at == std::string_view::npos) continue;
-    const std::string_view digits = key.substr(at + kHold.size());
-    unsigned number = 0;
-    const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (status != std::errc{} || end != digits.data() + digits.size() || number == 0) continue;
-    unsigned& known = newest[std::string(key.substr(0, at))];
-    known = std::max(known, number);
-  }
-  return newest;
-}
-
-}  // namespace
-
-Result<> write_hold(const Repository& repository, const std::string& stanza, const std::string& label,
-                    const Hold& hold) {
-  const std::string context = (hold.until ? "hold backup " : "release backup ") + label;
-  TRY_CTX(read_backup(repository, stanza, label), context);
-  TRY_ASSIGN(const auto numbers, newest_numbers(repository, stanza, label + std::string(kHold)));
-  const auto known = numbers.find(label);
-  const unsigned first = known == numbers.end() ? 1 : known->second + 1;
-  // Another hold may take the number at the same moment; the later number then wins, as the later command should.
-  for (unsigned number = first; number < first + kAttemptsMax; ++number) {
-    auto written = write_record(repository, hold_key(stanza, label, number), encode(hold));
-    if (written) return {};
-    if (written.error().code() != Errc::kAlreadyExists) return Error(std::move(written).error()).with_context(context);
-  }
-  return Error(Errc::kTransient, context + ": others keep doing so at the same time");
-}
-
-Result<std::map<std::string, Hold>> read_holds(const Repository& repository, const std::string& stanza) {
-  TRY_ASSIGN(const auto numbers, newest_numbers(repository, stanza, ""));
+/// The newest of each backup or dump.
+Result<std::map<std::string, Hold>> read_all(const Repository& repository, const std::string& stanza,
+                                             const NotePlace& place, std::string_view what) {
+  TRY_ASSIGN_CTX(const auto numbers, newest_notes(repository, place), "list holds of stanza " + stanza);
   std::map<std::string, Hold> holds;
   for (const auto& [label, number] : numbers) {
-    const ObjectKey key = hold_key(stanza, label, number);
-    const std::string context = fmt::format("read hold {} of backup {}", number, label);
-    auto text = read_record(repository, key);
+    const std::string context = fmt::format("read hold {} of {} {}", number, what, label);
+    auto text = read_record(repository, place.key(label, number));
     // Removed with its backup since the listing.
     if (!text && text.error().code() == Errc::kNotFound) continue;
     TRY_CTX(text, context);
     TRY_ASSIGN_CTX(holds[label], decode(*text), context);
   }
   return holds;
+}
+
+}  // namespace
+
+Result<> write_hold(const Repository& repository, const std::string& stanza, const std::string& label,
+                    const Hold& hold) {
+  const bool is_dump = is_dump_label(label);
+  const std::string context =
+      fmt::format("{} {} {}", hold.until ? "hold" : "release", is_dump ? "dump" : "backup", label);
+  if (is_dump)
+    TRY_CTX(read_dump_meta(repository, stanza, label), context);
+  else
+    TRY_CTX(read_backup(repository, stanza, label), context);
+  TRY_CTX(write_note(repository, is_dump ? dump_holds(stanza) : backup_holds(stanza), label, encode(hold)), context);
+  return {};
+}
+
+Result<std::map<std::string, Hold>> read_holds(const Repository& repository, const std::string& stanza) {
+  return read_all(repository, stanza, backup_holds(stanza), "backup");
+}
+
+Result<std::map<std::string, Hold>> read_dump_holds(const Repository& repository, const std::string& stanza) {
+  return read_all(repository, stanza, dump_holds(stanza), "dump");
 }
 
 }  // namespace pgark

@@ -26,12 +26,20 @@ uint64_t content_hash(Bytes raw) {
 
 uint64_t seeded_hash(Bytes bytes, uint64_t seed) { return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed); }
 
-Tag seeded_tag(Bytes bytes, uint64_t seed) {
+namespace {
+
+Tag canonical_tag(XXH128_hash_t hash) {
   XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));
+  XXH128_canonicalFromHash(&canonical, hash);
   Tag tag;
   std::memcpy(tag.data(), canonical.digest, tag.size());
   return tag;
+}
+
+}  // namespace
+
+Tag seeded_tag(Bytes bytes, uint64_t seed) {
+  return canonical_tag(XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));
 }
 
 Hasher64::Hasher64() : state_(XXH3_createState()) {
@@ -43,5 +51,15 @@ void Hasher64::update(Bytes bytes) {
   XXH3_64bits_update(static_cast<XXH3_state_t*>(state_), bytes.data(), bytes.size());
 }
 uint64_t Hasher64::digest() const { return XXH3_64bits_digest(static_cast<XXH3_state_t*>(state_)); }
+
+Hasher128::Hasher128() : state_(XXH3_createState()) {
+  CHECK(state_ != nullptr);
+  XXH3_128bits_reset(static_cast<XXH3_state_t*>(state_));
+}
+Hasher128::~Hasher128() { XXH3_freeState(static_cast<XXH3_state_t*>(state_)); }
+void Hasher128::update(Bytes bytes) {
+  XXH3_128bits_update(static_cast<XXH3_state_t*>(state_), bytes.data(), bytes.size());
+}
+Tag Hasher128::digest() const { return canonical_tag(XXH3_128bits_digest(static_cast<XXH3_state_t*>(state_))); }
 
 }  // namespace pgark

@@ -43,4 +43,18 @@ class Hasher64 {
   void* state_;
 };
 
+/// Incremental XXH3-128, in canonical form: of content of any length.
+class Hasher128 {
+ public:
+  Hasher128();
+  ~Hasher128();
+  Hasher128(const Hasher128&) = delete;
+  Hasher128& operator=(const Hasher128&) = delete;
+  void update(Bytes bytes);
+  Tag digest() const;
+
+ private:
+  void* state_;
+};
+
 }  // namespace pgark
