@@ -1,10 +1,9 @@
-// posix_spawn of a shell, and a pipe that is read with a deadline.
+// A shell, and a pipe that is read with a deadline.
 #include "core/command_output.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,8 +13,7 @@
 #include <csignal>
 
 #include "core/file.h"
-
-extern char** environ;
+#include "core/spawn.h"
 
 namespace pgark {
 namespace {
@@ -38,33 +36,11 @@ class Child {
   }
 
   Result<> start(const std::string& command, int output) {
-    std::string shell = "/bin/sh";
-    std::string flag = "-c";
-    std::string text = command;
-    std::array<char*, 4> argv = {shell.data(), flag.data(), text.data(), nullptr};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-    posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-    sigset_t none;
-    sigemptyset(&none);
-    sigset_t all_default;
-    sigemptyset(&all_default);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) sigaddset(&all_default, signal);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all_default);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    const int failed = ::posix_spawn(&pid_, shell.c_str(), &files, &attributes, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    if (failed != 0) {
-      pid_ = -1;
-      return errno_error(failed, "start the command");
-    }
+    Spawn spawn(Spawn::Apart::kGroup);
+    spawn.null_stream(STDIN_FILENO);
+    spawn.descriptor(STDOUT_FILENO, output);
+    spawn.close_from(STDERR_FILENO + 1);
+    TRY_ASSIGN(pid_, spawn.start("/bin/sh", {"/bin/sh", "-c", command}));
     return {};
   }
 

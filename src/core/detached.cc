@@ -1,15 +1,12 @@
-// posix_spawn with everything that a detached process must not inherit.
 #include "core/detached.h"
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 
 #include "core/file.h"
 #include "core/log.h"
+#include "core/spawn.h"
 
 namespace pgark {
 
@@ -25,34 +22,12 @@ Result<std::vector<std::string>> own_command_line() {
 }
 
 Result<> start_detached(const std::string& program, std::vector<std::string> words, std::optional<int> report) {
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&files);
-  posix_spawnattr_init(&attributes);
+  Spawn spawn(Spawn::Apart::kSession);
   // First the report: opening the streams could take its number away.
-  if (report) posix_spawn_file_actions_adddup2(&files, *report, kReportDescriptor);
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addclosefrom_np(&files, report ? kReportDescriptor + 1 : STDERR_FILENO + 1);
-  sigset_t none;
-  sigemptyset(&none);
-  sigset_t all_default;
-  sigemptyset(&all_default);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) sigaddset(&all_default, signal);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all_default);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, program.c_str(), &files, &attributes, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&files);
-  posix_spawnattr_destroy(&attributes);
-  if (failed != 0) return errno_error(failed, "start '" + program + "'");
+  if (report) spawn.descriptor(kReportDescriptor, *report);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) spawn.null_stream(stream);
+  spawn.close_from(report ? kReportDescriptor + 1 : STDERR_FILENO + 1);
+  TRY_ASSIGN(const pid_t pid, spawn.start(program, std::move(words)));
   log_debug("started {} in the background, process {}", program, pid);
   return {};
 }
