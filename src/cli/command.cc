@@ -69,6 +69,16 @@ CommandFunction command_function(Command command) {
       return cmd_backup;
     case Command::kCheck:
       return cmd_check;
+    case Command::kDump:
+      return cmd_dump;
+    case Command::kDumpExpire:
+      return cmd_dump_expire;
+    case Command::kDumpGet:
+      return cmd_dump_get;
+    case Command::kDumpLs:
+      return cmd_dump_ls;
+    case Command::kDumpVerify:
+      return cmd_dump_verify;
     case Command::kExpire:
       return cmd_expire;
     case Command::kHelp:
@@ -79,6 +89,8 @@ CommandFunction command_function(Command command) {
       return cmd_info;
     case Command::kKey:
       return cmd_key;
+    case Command::kLoad:
+      return cmd_load;
     case Command::kRepoCheck:
       return cmd_repo_check;
     case Command::kRepoCopy:

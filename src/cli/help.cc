@@ -173,6 +173,9 @@ const std::vector<CommandGroup>& command_groups() {
       {"Back up and restore",
        {Command::kBackup, Command::kRestore, Command::kInfo, Command::kTimeline, Command::kAnnotate}},
       {"Keep, check and remove backups", {Command::kVerify, Command::kHold, Command::kExpire, Command::kRepoCopy}},
+      {"Dump and load databases",
+       {Command::kDump, Command::kLoad, Command::kDumpLs, Command::kDumpGet, Command::kDumpVerify,
+        Command::kDumpExpire}},
       {"Archive WAL", {Command::kArchivePush, Command::kArchiveGet, Command::kArchiveHeal}},
       {"Set up",
        {Command::kStanzaCreate, Command::kCheck, Command::kKey, Command::kStart, Command::kStop,
@@ -240,7 +243,8 @@ std::string value_rule(const OptionSpec& spec) {
 }
 
 std::string option_usage(const OptionSpec& spec) {
-  const std::string name = "--" + option_full_name(spec);
+  const std::string name =
+      (spec.letter != 0 ? fmt::format("-{}, ", spec.letter) : std::string()) + "--" + option_full_name(spec);
   if (spec.type == OptionType::kBoolean) return name;
   // Short choices say themselves.
   if (spec.type == OptionType::kEnum && spec.allowed.size() <= 20) return fmt::format("{}={}", name, spec.allowed);

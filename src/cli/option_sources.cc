@@ -52,7 +52,7 @@ class CommandLineParser {
       } else if (!options_ended && (word == "-h" || word == "-?")) {
         help_ = true;
       } else if (!options_ended && word.size() > 1 && word[0] == '-') {
-        return Error(Errc::kInvalid, fmt::format("unknown option {}", word)).with_hint("options begin with two dashes");
+        TRY(letters(std::string_view(word).substr(1)));
       } else if (!command_) {
         command_ = word;
       } else {
@@ -81,6 +81,26 @@ class CommandLineParser {
       }
     }
     return unknown_option(written);
+  }
+
+  /// "-n VALUE", "-nVALUE", "-sO": options of pg_dump as its users write them.
+  Result<> letters(std::string_view text) {
+    while (!text.empty()) {
+      const OptionSpec* spec = find_option_letter(text[0]);
+      if (spec == nullptr) {
+        return Error(Errc::kInvalid, fmt::format("unknown option -{}", text[0]))
+            .with_hint("most options begin with two dashes");
+      }
+      text.remove_prefix(1);
+      const OptionName name{spec->name};
+      if (spec->type != OptionType::kBoolean) {
+        std::optional<std::string> value;
+        if (!text.empty()) value = text;
+        return plain(name, std::move(value));
+      }
+      TRY(plain(name, "y"));
+    }
+    return {};
   }
 
   Result<> plain(const OptionName& name, std::optional<std::string> value) {

@@ -1,5 +1,6 @@
 // The content of the table: every command and option, with pgBackRest's names, units and meanings. Those that say where
-// a repository lives are in repo_option_specs.cc.
+// a repository lives are in repo_option_specs.cc,
+// those of dumps in dump_option_specs.cc.
 #include "cli/option_specs.h"
 
 #include <algorithm>
@@ -16,9 +17,10 @@ using enum OptionFamily;
 using option_specs::kWithRepo;
 constexpr CommandSet kWork = kWithRepo | kStart | kStop;
 constexpr CommandSet kEvery = kWork | kHelp | kVersion;
-constexpr CommandSet kWithServer = kArchiveHeal | kBackup | kCheck | kStanzaCreate | kStanzaDelete | kTimeline;
+constexpr CommandSet kWithServer =
+    kArchiveHeal | kBackup | kCheck | kDump | kDumpVerify | kLoad | kStanzaCreate | kStanzaDelete | kTimeline;
 constexpr CommandSet kWithDataDirectory = kWithServer | kArchiveGet | kArchivePush | kRestore;
-constexpr CommandSet kWithRetention = kBackup | kCheck | kExpire | kInfo;
+constexpr CommandSet kWithRetention = kBackup | kCheck | kDump | kDumpExpire | kDumpLs | kExpire | kInfo;
 constexpr CommandSet kArchiving = kArchiveGet | kArchivePush;
 
 constexpr int64_t kSecond = 1000;
@@ -68,6 +70,37 @@ constexpr CommandSpec kCommands[] = {
      "Each finding says what is the case, why it matters and how to mend it. Exits with 1 when one is an error; with "
      "--output=nagios as Nagios expects it. Warnings that are accepted are named with check-ignore.",
      "", 0, 0, true, false, false},
+    {kDump, "dump", "Dump databases into the repository",
+     "Runs the pg_dump that suits the server for every database, or those given with --dbname, and streams what it "
+     "writes into the repositories: compressed, encrypted where the repository is, checked when it is read. With it "
+     "goes "
+     "what a dump forgets: roles, memberships and tablespaces, settings and privileges of databases, extensions with "
+     "their versions, and the rows of every table as of the dump's snapshot, to compare with after a load. Only a "
+     "connection to the server is needed (pg1-host), no access to its machine.\n\n"
+     "Options of pg_dump are taken under their own names. --split=schema makes a dump of each schema and "
+     "--split=partition keeps the data of each partition apart, all from one snapshot, so that one tenant or one month "
+     "can be loaded without the rest. A dump that did not end is not listed. --stdin takes a dump made elsewhere.",
+     "", 0, 0, true, true, false},
+    {kDumpExpire, "dump-expire", "Remove the dumps that no rule keeps",
+     "Removes every dump that neither a retention rule nor a hold keeps, and what dumps that never ended left behind. "
+     "A dump counts as a full backup; dumps of the same databases and selection (or the same --name) are a series, "
+     "which "
+     "is decided on its own. Runs by itself after each dump (expire-auto). --dry-run prints each dump with the rule "
+     "that "
+     "keeps it or lets it go.",
+     "", 0, 0, true, true, true},
+    {kDumpGet, "dump-get", "Hand a dump back as files that pg_restore or psql read",
+     "Writes a dump to DESTINATION: a directory, which gets a file or directory for each part; or a file, or - for "
+     "standard output, for one part alone. With --gpg or --age encrypted for somebody else.",
+     "DESTINATION", 1, 1, true, false, true},
+    {kDumpLs, "dump-ls", "List dumps", "Lists the dumps of a stanza, or shows one in detail with --set.", "", 0, 0,
+     true, false, true},
+    {kDumpVerify, "dump-verify", "Prove that a dump can be loaded",
+     "Loads a dump into a scratch cluster on this machine, or into scratch databases on the server (--scratch), "
+     "compares "
+     "the rows of every table with those recorded when it was made, runs the SQL checks of the configuration "
+     "(dump-check), and drops everything again. The result is kept with the dump. Exits with 1 when something differs.",
+     "", 0, 0, true, false, true},
     {kExpire, "expire", "Remove the backups that no rule keeps, and what only they needed",
      "Removes every backup that neither a retention rule nor a hold keeps, then the WAL and the stored data that no "
      "remaining backup needs. Both stay for the grace period (expire-grace) after their backup went, so that a restore "
@@ -96,6 +129,14 @@ constexpr CommandSpec kCommands[] = {
      "(--new-cipher-pass-file or -command). add-recipient and remove-recipient take a public key (age1...).\n\n"
      "Changes are made at once and rewrite no data. Of several repositories, --repo chooses the one to change.",
      "ACTION [RECIPIENT]", 1, 2, false, false, true},
+    {kLoad, "load", "Load a dump, or a part of one, into a server",
+     "Brings back what a dump holds, into the same server or another one: whole databases (--create), schemas, tables, "
+     "partitions, with roles before them (--globals), under other names where wanted (--db-map, --schema-map, "
+     "--role-map). Only what is chosen is fetched. Before anything is changed, what is missing on the server is told: "
+     "roles, extensions, tablespaces, collations, versions; --dry-run stops there. Afterwards the rows of every table "
+     "are "
+     "compared with those recorded when the dump was made; exits with 1 when they differ.",
+     "", 0, 0, true, false, false},
     {kRepoCheck, "repo-check", "Try whether a repository's storage keeps its promises",
      "Runs the checks that every kind of storage has to pass against this one, over several connections (process-max): "
      "that no name is ever overwritten, that objects are seen whole or not at all, that what was written is found by "
@@ -320,11 +361,11 @@ constexpr OptionSpec kOptions[] = {
      .summary = "path, relative to the data directory, to leave out of the backup",
      .description = "Repeatable. A path that ends with a slash leaves out what is in a directory and keeps the directory "
                     "itself. What PostgreSQL needs in order to start must not be excluded."},
-    {.name = "expire-auto", .type = kBoolean, .commands = kBackup, .value_default = "y",
+    {.name = "expire-auto", .type = kBoolean, .commands = kBackup | kDump, .value_default = "y",
      .summary = "expire after the backup",
      .description = "In the repository of the backup, if a retention rule is set for it. When that fails the backup is "
                     "complete all the same; the command then ends with the error of expire."},
-    {.name = "expire-grace", .type = kTime, .commands = kBackup | kExpire, .value_default = "1d", .min = 0,
+    {.name = "expire-grace", .type = kTime, .commands = kBackup | kDump | kDumpExpire | kExpire, .value_default = "1d", .min = 0,
      .max = 366 * kDay,
      .summary = "how long WAL and data of a removed backup stay",
      .description = "Longer than the longest restore: one that reads a backup while it is removed can end in that time, and "
@@ -508,11 +549,11 @@ constexpr OptionSpec kOptions[] = {
     // -- General.
     {.name = "cmd", .type = kPath, .commands = kRestore, .group = kGeneral, .default_note = "the running program",
      .summary = "path of pgark to write into restore_command"},
-    {.name = "compress-level", .type = kInteger, .commands = kBackup | kArchiveHeal | kArchivePush, .group = kGeneral,
+    {.name = "compress-level", .type = kInteger, .commands = kBackup | kArchiveHeal | kArchivePush | kDump, .group = kGeneral,
      .default_note = "1", .min = 1, .max = 19,
      .summary = "compression level",
      .description = "zst: 1 to 19; lz4: 1 to 12. Higher is smaller and slower."},
-    {.name = "compress-type", .type = kEnum, .commands = kBackup | kArchiveHeal | kArchivePush, .group = kGeneral,
+    {.name = "compress-type", .type = kEnum, .commands = kBackup | kArchiveHeal | kArchivePush | kDump, .group = kGeneral,
      .value_default = "zst", .allowed = "none|lz4|zst", .summary = "compression of data and WAL"},
     {.name = "config", .type = kPath, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
      .default_note = "/etc/pgark/pgark.conf", .summary = "configuration file",
@@ -534,16 +575,16 @@ constexpr OptionSpec kOptions[] = {
     {.name = "process-max", .type = kInteger, .commands = kArchiving | kArchiveHeal | kBackup | kRepoCheck | kRepoCopy | kRestore | kVerify, .group = kGeneral,
      .default_note = "number of cores, at most 8", .min = 1, .max = 999,
      .summary = "worker threads that read, compress and transfer"},
-    {.name = "progress", .type = kBoolean, .commands = kBackup | kRepoCopy | kRestore | kVerify, .group = kGeneral,
+    {.name = "progress", .type = kBoolean, .commands = kBackup | kDump | kDumpGet | kDumpVerify | kLoad | kRepoCopy | kRestore | kVerify, .group = kGeneral,
      .default_note = "y if standard error is a terminal", .summary = "show a progress bar",
      .description = "Without it, progress is logged at the detail level."},
     {.name = "protocol-timeout", .type = kTime, .commands = kWithRepo, .group = kGeneral, .value_default = "1830",
      .min = 100, .max = 7 * kDay, .summary = "longest time for one request to an object store, from its start to its end",
      .description = "What makes no progress ends after io-timeout already."},
-    {.name = "spool-path", .type = kPath, .commands = kArchiving | kVerify, .group = kGeneral,
+    {.name = "spool-path", .type = kPath, .commands = kArchiving | kDump | kVerify, .group = kGeneral,
      .value_default = "/var/spool/pgark", .summary = "directory for WAL on its way",
      .description = "Holds what asynchronous archiving needs on this machine: sockets, locks, segments fetched ahead of "
-                    "recovery, notes of WAL that archive-push-queue-max gave up, and where an interrupted verify was. Outside the data directory, and writable for the server's user."},
+                    "recovery, notes of WAL that archive-push-queue-max gave up, where an interrupted verify was, and what pg_dump has just written. Outside the data directory, and writable for the server's user."},
     {.name = "stanza", .type = kString, .commands = kWork, .group = kGeneral, .source = OptionSource::kCommandLine,
      .required = kWork - (kInfo | kKey | kRepoCheck | kRepoGet | kRepoLs | kRepoPut | kRepoRm | kStart | kStop),
      .summary = "name of the cluster's configuration",
@@ -623,6 +664,16 @@ constexpr OptionSpec kOptions[] = {
      .value_default = "5432", .min = 1, .max = 65535, .summary = "port of the server"},
     {.name = "pg-socket-path", .type = kPath, .commands = kWithServer, .group = kStanza, .family = kPg,
      .default_note = "libpq's", .summary = "directory of the server's Unix socket"},
+    {.name = "pg-sslcert", .type = kPath, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "libpq's", .summary = "file of the client certificate for TLS"},
+    {.name = "pg-sslkey", .type = kPath, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "libpq's", .summary = "file of the client certificate's key for TLS"},
+    {.name = "pg-sslmode", .type = kEnum, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "libpq's", .allowed = "disable|allow|prefer|require|verify-ca|verify-full",
+     .summary = "whether the connection must be encrypted, and the server proven",
+     .description = "verify-full is what keeps anybody else from being taken for the server; it needs pg1-sslrootcert."},
+    {.name = "pg-sslrootcert", .type = kPath, .commands = kWithServer, .group = kStanza, .family = kPg,
+     .default_note = "libpq's", .summary = "file of the certificates that may sign the server's for TLS"},
     {.name = "pg-user", .type = kString, .commands = kWithServer, .group = kStanza, .family = kPg,
      .default_note = "the operating system user", .summary = "database user"},
 
@@ -708,9 +759,9 @@ constexpr OptionSpec kOptions[] = {
 // clang-format on
 
 constexpr RefusedValue kRefusedValues[] = {
-    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "gz",
+    {"compress-type", kBackup | kArchiveHeal | kArchivePush | kDump, "gz",
      "use compress-type=zst, which is smaller and several times faster"},
-    {"compress-type", kBackup | kArchiveHeal | kArchivePush, "bz2",
+    {"compress-type", kBackup | kArchiveHeal | kArchivePush | kDump, "bz2",
      "use compress-type=zst with a higher compress-level, such as 9"},
     {"repo-cipher-type", kWithRepo, "aes-256-cbc",
      "write repo1-cipher-type=aes-256-gcm: it encrypts as strongly, and also shows when what is stored was changed; "
@@ -736,6 +787,8 @@ std::span<const OptionSpec> all_options() {
     std::vector<OptionSpec> specs(std::begin(kOptions), std::end(kOptions));
     const std::span<const OptionSpec> repository = option_specs::repository_options();
     specs.insert(specs.end(), repository.begin(), repository.end());
+    const std::span<const OptionSpec> dump = option_specs::dump_options();
+    specs.insert(specs.end(), dump.begin(), dump.end());
     std::ranges::stable_sort(specs, {}, &OptionSpec::name);
     return specs;
   }();

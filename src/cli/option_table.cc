@@ -154,6 +154,13 @@ const OptionSpec* find_option(std::string_view name) {
   return nullptr;
 }
 
+const OptionSpec* find_option_letter(char letter) {
+  for (const OptionSpec& spec : all_options()) {
+    if (spec.letter == letter) return &spec;
+  }
+  return nullptr;
+}
+
 std::optional<OptionName> split_option_name(std::string_view written) {
   if (const OptionSpec* spec = find_option(written)) return OptionName{spec->name, 1};
   for (const OptionFamily family : {OptionFamily::kRepo, OptionFamily::kPg}) {

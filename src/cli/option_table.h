@@ -20,11 +20,17 @@ enum class Command : unsigned char {
   kArchivePush,
   kBackup,
   kCheck,
+  kDump,
+  kDumpExpire,
+  kDumpGet,
+  kDumpLs,
+  kDumpVerify,
   kExpire,
   kHelp,
   kHold,
   kInfo,
   kKey,
+  kLoad,
   kRepoCheck,
   kRepoCopy,
   kRepoGet,
@@ -40,7 +46,7 @@ enum class Command : unsigned char {
   kVerify,
   kVersion,
 };
-inline constexpr size_t kCommandCount = 25;
+inline constexpr size_t kCommandCount = 31;
 
 /// A set of commands.
 struct CommandSet {
@@ -113,6 +119,10 @@ struct OptionSpec {
   CommandSet required = {};
   bool secret = false;    // Value is never printed or logged.
   bool internal = false;  // Not shown by help.
+  char letter = 0;        // Also written -n VALUE or -nVALUE, as pg_dump has it; the same option for every command.
+  /// Given to pg_dump or pg_restore under the same name.
+  enum class Passed : unsigned char { kNo, kYes, kSelects };  // kSelects: it chooses a part of the database.
+  Passed passed = Passed::kNo;
   OptionState state = OptionState::kActive;
   std::string_view harmless =
       {};  // kIgnored, kRefused: values ("n", "none|off") that change nothing, accepted silently.
@@ -145,6 +155,8 @@ const CommandSpec* find_command(std::string_view name);
 /// nullptr if no command of the table takes an option of this name (without index) or `command` does not.
 const OptionSpec* find_option(std::string_view name, Command command);
 const OptionSpec* find_option(std::string_view name);
+/// The option of a letter, nullptr if there is none.
+const OptionSpec* find_option_letter(char letter);
 
 /// An option as a user wrote it: "repo1-path", "repo-path" (index 1), "no-start-fast" is not handled here.
 struct OptionName {

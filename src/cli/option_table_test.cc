@@ -45,6 +45,15 @@ TEST(OptionTable, WritesANameTheSameWayForEveryCommand) {
   }
 }
 
+TEST(OptionTable, GivesALetterToOneNameOnly) {
+  for (const OptionSpec& spec : all_options()) {
+    if (spec.letter == 0) continue;
+    EXPECT_EQ(find_option_letter(spec.letter)->name, spec.name) << spec.letter;
+  }
+  EXPECT_EQ(find_option_letter('n')->name, "schema");
+  EXPECT_EQ(find_option_letter('h'), nullptr);  // Help.
+}
+
 TEST(OptionTable, HasCompleteAndConsistentEntries) {
   for (const OptionSpec& spec : all_options()) {
     SCOPED_TRACE(spec.name);

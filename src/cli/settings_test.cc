@@ -17,6 +17,22 @@ using testing::StartsWith;
 
 class SettingsTest : public ScratchTest {};
 
+TEST_F(SettingsTest, TakesLettersAsPgDumpDoes) {
+  const auto settings =
+      resolve({"--stanza=main", "dump", "-n", "tenant_1", "-ntenant_2", "-sO", "-Fc", "-j", "4", "--no-acl"});
+  ASSERT_TRUE(settings.has_value()) << settings.error().to_string();
+  EXPECT_EQ(settings->list("schema"), (std::vector<std::string>{"tenant_1", "tenant_2"}));
+  EXPECT_TRUE(settings->boolean("schema-only"));
+  EXPECT_TRUE(settings->boolean("no-owner"));
+  EXPECT_TRUE(settings->boolean("no-acl"));
+  EXPECT_FALSE(settings->boolean("data-only"));
+  EXPECT_EQ(settings->text("format"), "c");
+  EXPECT_EQ(settings->integer("jobs"), 4);
+  EXPECT_EQ(resolve({"--stanza=main", "backup", "-s"}).error().message(),
+            "option --schema-only is not valid for backup");
+  EXPECT_EQ(resolve({"--stanza=main", "dump", "-n"}).error().message(), "--schema needs a value");
+}
+
 TEST_F(SettingsTest, TakesTheMostSpecificSource) {
   write("pgark.conf",
         "[global]\nprocess-max=1\ndb-timeout=1m\n"
@@ -129,7 +145,7 @@ TEST_F(SettingsTest, NamesTheNearestOptionOrCommand) {
   EXPECT_EQ(failure({"backup", "--no-strat-fast"}),
             "unknown option --no-strat-fast\n"
             "HINT: did you mean --start-fast?");
-  EXPECT_EQ(failure({"backup", "-x"}), "unknown option -x\nHINT: options begin with two dashes");
+  EXPECT_EQ(failure({"backup", "-Z"}), "unknown option -Z\nHINT: most options begin with two dashes");
   EXPECT_EQ(failure({"--stanza=main"}), "no command is given\nHINT: run 'pgark help' for the commands");
   EXPECT_EQ(failure({"backup", "--stanza"}), "--stanza needs a value");
   EXPECT_EQ(failure({"info", "--start-fast"}),

@@ -124,11 +124,12 @@ Result<> write_pack(const Repository& repository, const ObjectKey& key, const Wr
   return write_text(write, "\n]}\n");
 }
 
-Result<> write_stored(const Repository& repository, const ObjectKey& key, const CancelToken& cancel,
-                      const Write& write) {
-  TRY_ASSIGN(const ContainerReader container, ContainerReader::open(repository, key, ContainerKind::kWal));
+/// The raw bytes of all frames of one type, one after the other.
+Result<> write_stored(const Repository& repository, const ObjectKey& key, ContainerKind kind, FrameType type,
+                      const CancelToken& cancel, const Write& write) {
+  TRY_ASSIGN(const ContainerReader container, ContainerReader::open(repository, key, kind));
   for (const FrameRef& frame : container.frames()) {
-    if (frame.type != FrameType::kWalData) continue;
+    if (frame.type != type) continue;
     TRY(cancel.check());
     TRY_ASSIGN(const Buffer raw, container.read(frame));
     TRY(write(raw));
@@ -151,7 +152,9 @@ Result<> write_decoded_object(const Repository& repository, const ObjectKey& key
     case ContainerKind::kManifest:
       return write_manifest(repository, key, cancel, write);
     case ContainerKind::kWal:
-      return write_stored(repository, key, cancel, write);
+      return write_stored(repository, key, kind, FrameType::kWalData, cancel, write);
+    case ContainerKind::kDump:
+      return write_stored(repository, key, kind, FrameType::kDumpData, cancel, write);
     case ContainerKind::kRecord: {
       TRY_ASSIGN(const std::string document, read_record(repository, key));
       return write_text(write, document + "\n");
