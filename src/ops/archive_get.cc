@@ -31,10 +31,10 @@ class Getter {
     for (;;) {
       TRY(search());
       if (fetched_) return ArchiveGetOutcome::kFetched;
-      if (failure_ && !short_) return *std::move(failure_);
+      if (failure_ && !short_) return failed();
       TRY_ASSIGN(const auto hole, find_hole());
       if (!hole) return finish();
-      if (failure_) return *std::move(failure_);
+      if (failure_) return failed();
       if (clock_.steady() >= deadline) return *hole;
       if (options_.cancel != nullptr) TRY(options_.cancel->check());
       // An asynchronous pusher may store a segment before the one that precedes it.
@@ -63,10 +63,10 @@ class Getter {
         return {};
       }
       if (found) continue;
-      Error error = std::move(found).error().with_context("get " + options_.name);
-      if (error.code() == Errc::kCancelled) return error;
-      if (sources_.size() > 1) log_warn("{}: {}", source.name, error.message());
-      if (!failure_) failure_ = std::move(error);
+      Error error = std::move(found).error();
+      if (error.code() == Errc::kCancelled) return std::move(error).with_context("get " + options_.name);
+      if (sources_.size() > 1) log_warn("{}: get {}: {}", source.name, options_.name, error.message());
+      if (!failure_) failure_ = Failure{source.name, std::move(error)};
     }
     return {};
   }
@@ -79,6 +79,7 @@ class Getter {
     TRY_ASSIGN(const auto copies, find_wal_copies(*repository, options_.stanza, cluster.number, options_.name));
     if (copies.empty()) TRY(check_absent(*repository, cluster));
     std::optional<Error> damage;
+    bool some_short = false;
     for (const ObjectKey& key : copies) {
       TRY_ASSIGN(TemporaryFile file,
                  TemporaryFile::create(fmt::format("{}.{}", temporary_beside(options_.destination), short_ ? 1 : 0)));
@@ -88,6 +89,7 @@ class Getter {
         return true;
       }
       if (wal) {
+        some_short = true;
         if (!short_) short_ = Short{std::move(file), std::move(*wal), key.value};
         continue;
       }
@@ -99,7 +101,7 @@ class Getter {
       if (!damage) damage = std::move(error);
     }
     searched_.push_back({repository, cluster});
-    if (!damage || short_) return false;
+    if (!damage || some_short) return false;
     return std::move(*damage)
         .with_context(
             fmt::format("none of {} stored {} can be used", copies.size(), copies.size() == 1 ? "copy" : "copies"))
@@ -117,14 +119,27 @@ class Getter {
                  fmt::format("{} is in {}, but a listing did not show it", key.value, repository.store().describe()));
   }
 
+  Error failed() const { return Error(failure_->error).with_context("get " + options_.name); }
+
   /// Nothing better will come: what there is of the file, or its absence.
   Result<ArchiveGetOutcome> finish() {
     if (short_) {
+      // Recovery would end where this copy does, and be done, while there is more.
+      if (failure_ && ends_recovery()) return not_known_to_end();
       log_detail("WAL ends at {} in {}: {}", to_string(short_->wal.end), short_->key, short_->wal.end_reason);
       TRY_CTX(short_->file.move_to(options_.destination), "get " + options_.name);
       return ArchiveGetOutcome::kFetched;
     }
     return ArchiveGetOutcome::kAbsent;
+  }
+
+  Error not_known_to_end() const {
+    return Error(failure_->error)
+        .with_context(fmt::format("get {}: WAL ends at {} in {} ({}), and {} may have more of it", options_.name,
+                                  to_string(short_->wal.end), short_->key, short_->wal.end_reason, failure_->source))
+        .with_hint(fmt::format("make {} available; or, if it is lost for good, let recovery end there: take it out of "
+                               "the configuration, or name the other with --repo in restore_command",
+                               failure_->source));
   }
 
   /// Why recovery must not end with this file: none if it may.
@@ -207,7 +222,12 @@ class Getter {
   const ArchiveGetOptions& options_;
   pg::WalFileName name_;
   bool fetched_ = false;
-  std::optional<Error> failure_;  // Of the first repository that could not be searched, or had only damaged copies.
+  /// Of the first repository that could not be searched, or had only damaged copies.
+  struct Failure {
+    std::string source;
+    Error error;
+  };
+  std::optional<Failure> failure_;
   std::optional<Short> short_;
   std::vector<Searched> searched_;
 };

@@ -35,11 +35,13 @@ using ArchiveSource = RepositorySource;
 
 /// Verify a copy of the file and put it at the destination, whole: from the first of the repositories that has a good
 /// one. A damaged copy is passed over for the next generation or repository.
-/// Errors: everything but proven absence; the destination is then as it was. A repository that cannot be searched is an
-///         error unless another has the file. So is, for a server that would end its recovery there, a segment that is
-///         missing (or in which WAL ends early) while WAL of its timeline goes on, unless the server's own pg_wal has
-///         it; and a history that is missing while its timeline is there. kNotFound means that a stanza or repository
-///         is not there, never that the file is not.
+/// Errors: everything but proven absence; the destination is then as it was. A repository that cannot be searched, or
+/// has
+///         only damaged copies, is an error unless another has the file; one in which WAL ends early counts as having
+///         it only for a server that does not end its recovery there. So is, for a server that would end its recovery
+///         there, a segment that is missing (or in which WAL ends early) while WAL of its timeline goes on, unless the
+///         server's own pg_wal has it; and a history that is missing while its timeline is there. kNotFound means that
+///         a stanza or repository is not there, never that the file is not.
 Result<ArchiveGetOutcome> archive_get(std::span<const ArchiveSource> sources, Clock& clock,
                                       const ArchiveGetOptions& options);
 Result<ArchiveGetOutcome> archive_get(const Repository& repository, Clock& clock, const ArchiveGetOptions& options);

@@ -410,8 +410,8 @@ class ArchiveGetTwo : public ArchiveHole {
     ASSERT_OK(write_cluster(*repository2_, "main", record));
     signal("recovery.signal");
   }
-  void store2_segment(uint64_t number) {
-    ASSERT_OK_AND_ASSIGN(const ObjectKey key, wal_key("main", 1, segment_file(1, number)));
+  void store2_segment(uint64_t number, unsigned generation = 0) {
+    ASSERT_OK_AND_ASSIGN(const ObjectKey key, wal_key("main", 1, segment_file(1, number), generation));
     ASSERT_OK(write_stored_file(*repository2_, key, sample_segment({TimelineId{1}, number}, number), "{}"));
   }
   Result<ArchiveGetOutcome> ask_both(const std::string& name, bool first_opens = true) {
@@ -450,6 +450,39 @@ TEST_F(ArchiveGetTwo, OneThatCannotBeSearchedMakesAbsenceUnproven) {
   ASSERT_FALSE(outcome.has_value());
   EXPECT_THAT(outcome.error().to_string(), HasSubstr("it is not mounted"));
   store2_segment(5);
+  ASSERT_OK(ask_both(kName, false));
+  EXPECT_TRUE(delivered() == as_text(sample_segment(kSegment, 5)));
+}
+
+/// WAL may go on in the copy that could not be asked for.
+TEST_F(ArchiveGetTwo, SegmentThatEndsEarlyIsDeliveredOnlyIfNoneCanHaveABetterOne) {
+  Buffer damaged = sample_segment(kSegment, 1);
+  for (size_t at = 40 * 8192; at < 41 * 8192; ++at) damaged.data()[at] = std::byte{7};
+  ASSERT_OK_AND_ASSIGN(const ObjectKey key, wal_key("main", 1, kName));
+  ASSERT_OK(write_stored_file(*repository2_, key, damaged, "{}"));
+  ASSERT_OK(ask_both(kName));
+  EXPECT_TRUE(delivered() == as_text(damaged));
+
+  const auto expect_refused = [&](bool first_opens, const char* cause) {
+    ASSERT_OK(write_file_durable(destination(), kBefore));
+    const auto refused = ask_both(kName, first_opens);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_THAT(refused.error().to_string(), AllOf(HasSubstr("WAL ends at 0/"), HasSubstr("repo1 may have more of it"),
+                                                   HasSubstr(cause), HasSubstr("--repo in restore_command")));
+    EXPECT_EQ(delivered(), kBefore);
+    EXPECT_EQ(files(), 1u);
+  };
+  expect_refused(false, "it is not mounted");
+  // A standby streams on from there.
+  signal("standby.signal");
+  ASSERT_OK(ask_both(kName, false));
+  EXPECT_TRUE(delivered() == as_text(damaged));
+  signal("recovery.signal");
+  // What cannot be read may have had more.
+  store(kName, sample_segment(kSegment, 1, {.system_id = 42}));
+  expect_refused(true, "none of 1 stored copy can be used");
+  // One that is whole goes before everything.
+  store2_segment(5, 1);
   ASSERT_OK(ask_both(kName, false));
   EXPECT_TRUE(delivered() == as_text(sample_segment(kSegment, 5)));
 }
