@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include <system_error>
 #include <thread>
 
+#include "core/spawn.h"
 #include "core/thread_annotations.h"
 
 namespace pgark {
@@ -75,59 +75,6 @@ std::vector<std::string> environment_of(const SubprocessOptions& options) {
   for (const auto& [name, value] : options.environment) all.push_back(name + "=" + value);
   return all;
 }
-
-std::vector<char*> pointers_to(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-/// What the child does with its descriptors, signals and group before it becomes the program.
-class SpawnSetup {
- public:
-  SpawnSetup() {
-    posix_spawn_file_actions_init(&files_);
-    posix_spawnattr_init(&attributes_);
-    sigset_t none;
-    sigemptyset(&none);
-    sigset_t all_default;
-    sigemptyset(&all_default);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD}) sigaddset(&all_default, signal);
-    posix_spawnattr_setsigmask(&attributes_, &none);
-    posix_spawnattr_setsigdefault(&attributes_, &all_default);
-    posix_spawnattr_setpgroup(&attributes_, 0);
-    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  }
-  ~SpawnSetup() {
-    posix_spawn_file_actions_destroy(&files_);
-    posix_spawnattr_destroy(&attributes_);
-  }
-  SpawnSetup(const SpawnSetup&) = delete;
-  SpawnSetup& operator=(const SpawnSetup&) = delete;
-
-  void stream(int number, const File& end) {
-    if (end.is_open()) {
-      posix_spawn_file_actions_adddup2(&files_, end.fd(), number);
-    } else {
-      posix_spawn_file_actions_addopen(&files_, number, "/dev/null", number == STDIN_FILENO ? O_RDONLY : O_WRONLY, 0);
-    }
-  }
-  void close_others() { posix_spawn_file_actions_addclosefrom_np(&files_, STDERR_FILENO + 1); }
-  void directory(const std::string& path) { posix_spawn_file_actions_addchdir_np(&files_, path.c_str()); }
-
-  Result<pid_t> spawn(const std::string& program, char* const* argv, char* const* environment) const {
-    pid_t pid = -1;
-    const int failed = ::posix_spawnp(&pid, program.c_str(), &files_, &attributes_, argv, environment);
-    if (failed != 0) return errno_error(failed, "start '" + program + "'");
-    return pid;
-  }
-
- private:
-  posix_spawn_file_actions_t files_{};
-  posix_spawnattr_t attributes_{};
-};
 
 /// Cuts what comes into lines, passes them on and keeps the last ones.
 class ErrorLines {
@@ -344,13 +291,21 @@ Result<Subprocess> Subprocess::start(SubprocessOptions options) {
   words.insert(words.end(), std::make_move_iterator(options.arguments.begin()),
                std::make_move_iterator(options.arguments.end()));
   std::vector<std::string> variables = environment_of(options);
-  SpawnSetup setup;
-  setup.stream(STDIN_FILENO, child_input);
-  setup.stream(STDOUT_FILENO, child_output);
-  setup.stream(STDERR_FILENO, errors.writing);
-  setup.close_others();
-  if (!options.directory.empty()) setup.directory(options.directory);
-  TRY_ASSIGN(state->pid, setup.spawn(options.program, pointers_to(words).data(), pointers_to(variables).data()));
+  Spawn spawn(Spawn::Apart::kGroup);
+  const auto stream = [&](int number, const File& end) {
+    // The ends have numbers above the streams: no step takes one away from a later one.
+    if (end.is_open()) {
+      spawn.descriptor(number, end.fd());
+    } else {
+      spawn.null_stream(number);
+    }
+  };
+  stream(STDIN_FILENO, child_input);
+  stream(STDOUT_FILENO, child_output);
+  stream(STDERR_FILENO, errors.writing);
+  spawn.close_from(STDERR_FILENO + 1);
+  if (!options.directory.empty()) spawn.directory(options.directory);
+  TRY_ASSIGN(state->pid, spawn.start(options.program, std::move(words), &variables));
   const auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, state->pid, 0));  // Close-on-exec by nature.
   if (pidfd >= 0) state->process = File::adopt(pidfd, "process");
   try {
@@ -400,6 +355,7 @@ void Subprocess::close_input() {
 
 void Subprocess::pause() { state_->signal_group(SIGSTOP); }
 void Subprocess::resume() { state_->signal_group(SIGCONT); }
+void Subprocess::kill() { state_->signal_group(SIGKILL); }
 bool Subprocess::has_ended() { return state_->has_ended(); }
 
 Result<SubprocessExit> Subprocess::wait(const CancelToken& cancel) {

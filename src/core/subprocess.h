@@ -57,6 +57,8 @@ class Subprocess {
   /// Stop (SIGSTOP) or go on with (SIGCONT) the whole group.
   void pause();
   void resume();
+  /// SIGKILL to the whole group, without waiting for its end.
+  void kill();
   /// Whether it has ended; does not block.
   bool has_ended();
   /// Wait for its end. When `cancel` is cancelled, the group gets SIGTERM, SIGKILL after some seconds, and the result
