@@ -188,6 +188,29 @@ TEST(Seal, NoNonceComesTwiceInAnObject) {
   EXPECT_EQ(random_parts.size(), refs.size());
 }
 
+// Nonces need be unique within one object only, because no key serves two of them.
+TEST(Seal, NoKeyServesTwoObjects) {
+  std::set<std::string> keys;
+  size_t made = 0;
+  const Secrets first(1);
+  Secrets second(2);  // The same secrets, as after a copy of the keyring into another repository.
+  second.metadata_key = first.metadata_key.clone();
+  second.data.public_key = first.data.public_key;
+  for (const Secrets* secrets : {&first, static_cast<const Secrets*>(&second)}) {
+    const ObjectKeyring keyring(secrets->id, {secrets->metadata_key.clone(), secrets->data.public_key, std::nullopt});
+    for (uint32_t pack = 1; pack <= 300; ++pack) {
+      for (const char* label : {"20260102-030405F", "20260102-030405F_20260103-030405I"}) {
+        const auto of_pack = keyring.make(pack_key("main", label, pack), /*with_data=*/true);
+        ASSERT_TRUE(of_pack.has_value()) << of_pack.error().to_string();
+        keys.emplace(as_text((*of_pack)->metadata.bytes()));
+        keys.emplace(as_text((*of_pack)->data->bytes()));
+        made += 2;
+      }
+    }
+  }
+  EXPECT_EQ(keys.size(), made);
+}
+
 TEST(Seal, TwoWritingsOfOneNameShareNoKeyStream) {
   const Secrets secrets(1);
   const Buffer raw = random_bytes(kExtentBytes, 1);
