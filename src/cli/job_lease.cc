@@ -14,8 +14,8 @@ Result<const HeldLease*> JobLeases::take(const Repository& repository) {
     holder.pid = ::getpid();
     holder.command = context_.settings.command_name();
     holder.started = context_.clock.now();
-    TRY_ASSIGN(lease, HeldLease::acquire(repository, context_.settings.stanza(), std::string(kBackupLease),
-                                         std::move(holder), context_.clock, context_.cancel, random_seed(),
+    TRY_ASSIGN(lease, HeldLease::acquire(repository, context_.settings.stanza(), std::string(lease_), std::move(holder),
+                                         context_.clock, context_.cancel, random_seed(),
                                          [this](const Error& error) { lose(error); }));
   }
   const MutexLock lock(mu_);

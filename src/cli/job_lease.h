@@ -15,11 +15,15 @@ namespace pgark {
 
 /// Name of the lease, as of the local lock, of what changes the backups of a stanza.
 inline constexpr std::string_view kBackupLease = "backup";
+/// The same of its dumps.
+inline constexpr std::string_view kDumpLease = "dump";
 
 /// The leases of one run. Destroy it before the repositories: that releases them.
 class JobLeases {
  public:
-  explicit JobLeases(const CommandContext& context) : context_(context), cancel_(&context.cancel) {}
+  /// `lease` is a literal.
+  explicit JobLeases(const CommandContext& context, std::string_view lease = kBackupLease)
+      : context_(context), lease_(lease), cancel_(&context.cancel) {}
 
   /// Take the lease of a repository. A directory ("posix") has none: there, as ever, the lock in lock-path counts.
   /// Null then. Errors: as Lease::acquire().
@@ -33,6 +37,7 @@ class JobLeases {
   void lose(const Error& error);
 
   const CommandContext& context_;
+  const std::string_view lease_;
   CancelToken cancel_;
   mutable Mutex mu_;
   size_t repository_count_ GUARDED_BY(mu_) = 0;
