@@ -45,9 +45,9 @@ struct DumpToc {
   enum class Format : uint8_t { kCustom = 1, kTar = 3, kDirectory = 5 };
   unsigned version_major = 1, version_minor = 14, version_revision = 0;
   uint8_t int_bytes = 4, offset_bytes = 8;
-  Format format = Format::kDirectory;
-  int32_t compression = 0;  // Level up to 1.14, algorithm from 1.15 on; 0: none.
-  int32_t created[7] = {};  // struct tm: sec, min, hour, mday, mon, year, isdst.
+  Format format = Format::kTar;  // What toc.dat of a directory says too; kDirectory is read, not written by pg_dump.
+  int32_t compression = 0;       // Level up to 1.14, algorithm from 1.15 on; 0: none.
+  int32_t created[7] = {};       // struct tm: sec, min, hour, mday, mon, year, isdst.
   std::string database;
   std::string server_version;  // "15.20 (Debian ...)"
   std::string dump_version;    // Of pg_dump.
@@ -81,6 +81,8 @@ class DumpRowCounter {
     uint64_t rows = 0;
   };
   virtual std::vector<Count> counts() const = 0;
+  /// The table of contents that passed by; nothing where there is none or it has not come whole.
+  virtual const DumpToc* toc() const { return nullptr; }
 };
 std::unique_ptr<DumpRowCounter> count_directory_file_rows();
 std::unique_ptr<DumpRowCounter> count_custom_rows();  // Also keeps the table of contents, see toc().
