@@ -39,7 +39,7 @@ struct DumpSnapshot {
 /// BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY (SERIALIZABLE DEFERRABLE if asked) and export its snapshot.
 Result<DumpSnapshot> begin_dump_snapshot(PgSession& session, bool serializable_deferrable);
 
-/// Facts of one database, read in the session that holds its snapshot.
+/// Facts of one database, read in the session that holds its snapshot, in its transaction.
 struct DumpDatabaseFacts {
   DumpDatabase database;             // Complete.
   std::vector<DumpTable> tables;     // All user relations that pg_dump could dump: r, p, m, S, f.
@@ -67,9 +67,12 @@ struct DumpRate {
   double bytes_per_second = 0;  // 0: no dump yet.
   std::string of_label;
 };
-/// Look for them. `arguments` are pg_dump's, since --enable-row-security and their kin change what is a problem.
+/// Look for them, in the transaction that begin_dump_snapshot() began; it stays usable. `arguments` are pg_dump's, since
+/// --enable-row-security and their kin change what is a problem. Shape: errors first, then warnings.
 Result<std::vector<DumpWarning>> find_dump_warnings(PgSession& session, const DumpServerFacts& server,
                                                     const DumpDatabaseFacts& facts, const DumpRate& rate,
                                                     const std::vector<std::string>& arguments);
+/// Of the server as a whole: databases left out, passwords of roles that cannot be read.
+std::vector<DumpWarning> find_dump_server_warnings(const DumpServerFacts& server, bool role_passwords);
 
 }  // namespace pgark
