@@ -4,18 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "codec/digest.h"
 #include "codec/encoding.h"
 #include "net/http_client.h"
 #include "store/azure_client.h"
 #include "store/azure_store.h"
-#include "store/conformance.h"
-#include "store/retry_store.h"
 #include "store_cycle.h"
+#include "store_scene.h"
 #include "testing/azure_server.h"
-#include "testing/fault_proxy.h"
 #include "testing/object_servers.h"
 
 namespace pgark::testing {
@@ -55,19 +51,6 @@ std::string sign_container(const AzureEndpoint& endpoint, const std::string& con
   const auto key = base64_decode(endpoint.key).value();
   return fmt::format("sv=2021-12-02&sr=c&sp={}&se={}&sig={}", permissions, url_encode(until),
                      url_encode(base64_encode(hmac_sha256(key, text))));
-}
-
-Buffer pattern(size_t bytes, uint64_t seed) {
-  Buffer buffer(bytes);
-  Rng rng(seed);
-  for (size_t i = 0; i < bytes; ++i) buffer.data()[i] = static_cast<std::byte>(rng.next());
-  return buffer;
-}
-
-void expect_conformance(ObjectStore& store) {
-  for (const ConformanceOutcome& outcome : run_conformance(store, "conformance", 16))
-    EXPECT_TRUE(outcome.result.has_value()) << outcome.check->name << ": " << outcome.result.error().to_string();
-  EXPECT_THAT(store.list_all("").value(), IsEmpty());
 }
 
 TEST(AzureStore, KeepsEveryPromiseOfStores) {
@@ -120,18 +103,9 @@ TEST(AzureStore, KeepsThemOverABadNetwork) {
   PGARK_REQUIRE_AZURE(endpoint);
   const RawAzure raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string container, raw.new_container());
-  // Connections break in the middle of requests, of answers, and between them.
-  ASSERT_OK_AND_ASSIGN(auto proxy, FaultProxy::start(endpoint.host, endpoint.port,
-                                                     {.rules = {.drop_after_bytes_mean = 2'000'000}, .seed = 7}));
   AzureSettings settings = settings_of(endpoint, container);
-  settings.endpoint = proxy->url();
   settings.cloud.chunk_bytes = 64u << 10;
-  settings.cloud.retry.attempts_max = 30;
-  settings.cloud.retry.delay_first = settings.cloud.retry.delay_max = std::chrono::milliseconds(1);
-  ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings));
-  RetryStore patient(std::move(store), settings.cloud.retry, system_clock(), 1);
-  expect_conformance(patient);
-  EXPECT_GT(proxy->connections_dropped(), 5u);
+  expect_conformance_over_a_bad_network<AzureStore>(settings, endpoint.host, endpoint.port, 2'000'000);
   ASSERT_OK_AND_ASSIGN(const auto left, raw.list(container));
   EXPECT_THAT(left, IsEmpty());
 }
@@ -144,20 +118,11 @@ TEST(AzureStore, WritesLargeObjectsInBlocks) {
   settings.cloud.tags = {{"who", "pgark"}, {"a b", "c-d e"}};
   settings.cloud.chunk_bytes = 4u << 20;
   ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings));
-  const Buffer content = pattern((17u << 20) + 11, 7);
+  const Buffer content = noise((17u << 20) + 11, 7);
   ASSERT_OK_AND_ASSIGN(auto given_up, store->create({"given-up"}));
   ASSERT_OK(given_up->append(content));
   given_up.reset();
-  ASSERT_OK_AND_ASSIGN(auto late, store->create({"a/large"}));
-  ASSERT_OK(late->append(content));
-  ASSERT_OK_AND_ASSIGN(const ObjectInfo info, store->put({"a/large"}, content));
-  EXPECT_EQ(info.bytes, content.size());
-  const auto second = std::move(*late).commit();
-  ASSERT_FALSE(second.has_value());
-  EXPECT_EQ(second.error().code(), Errc::kAlreadyExists) << second.error().to_string();
-  Buffer back(content.size());
-  ASSERT_OK(store->read_exact({"a/large"}, 0, back.bytes()));
-  EXPECT_EQ(0, std::memcmp(back.data(), content.data(), content.size()));
+  ASSERT_NO_FATAL_FAILURE(expect_first_of_two_writers_wins(*store, {"a/large"}, content));
   ASSERT_OK_AND_ASSIGN(const auto names, raw.list(container));
   EXPECT_THAT(names, ElementsAre("demo/a/large"));
   ASSERT_OK_AND_ASSIGN(const HttpReply tags, raw.request("GET", "/" + container + "/demo/a/large", {{"comp", "tags"}}));
@@ -201,18 +166,7 @@ TEST(AzureStore, TellsAWrongKeyAWrongContainerAndAWrongHost) {
   ASSERT_OK_AND_ASSIGN(const std::string container, raw.new_container());
   const auto expect = [&](const AzureSettings& settings, Errc code, const std::string& text) {
     ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings));
-    const auto put = store->put({"key"}, as_bytes("content"));
-    const auto stat = store->stat({"key"});
-    const auto list = store->list({});
-    const auto removed = store->remove({"key"});
-    Buffer byte(1);
-    const auto read = store->read({"key"}, 0, byte.bytes());
-    ASSERT_FALSE(put.has_value() || stat.has_value() || list.has_value() || removed.has_value() || read.has_value());
-    for (const Error& error : {put.error(), stat.error(), list.error(), removed.error(), read.error()}) {
-      EXPECT_EQ(error.code(), code) << error.to_string();
-      EXPECT_THAT(error.to_string(), AllOf(HasSubstr("repo1 at azure://"), Not(HasSubstr(settings.key))));
-    }
-    EXPECT_THAT(put.error().to_string(), HasSubstr(text));
+    expect_all_calls_refused(*store, code, text, "azure://", settings.key);
   };
   AzureSettings wrong = settings_of(endpoint, container);
   wrong.key = base64_encode("not the key at all");
@@ -227,14 +181,7 @@ TEST(AzureCycle, BackupsArchivesRestoresAndExpires) {
   PGARK_REQUIRE_AZURE(endpoint);
   const RawAzure raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string container, raw.new_container());
-  run_store_cycle({.repository = {{"repo1-type", "azure"},
-                                  {"repo1-path", "/cycle"},
-                                  {"repo1-azure-account", endpoint.account},
-                                  {"repo1-azure-container", container},
-                                  {"repo1-azure-endpoint", fmt::format("http://{}:{}", endpoint.host, endpoint.port)},
-                                  {"repo1-azure-uri-style", "path"},
-                                  {"repo1-azure-key", endpoint.key}},
-                   .list = [&] { return raw.list(container); }});
+  run_store_cycle({.repository = repository_options(endpoint, container), .list = [&] { return raw.list(container); }});
 }
 
 }  // namespace

@@ -39,14 +39,7 @@ std::vector<std::string> names_below(const RestoreScene& scene, const std::strin
   return names;
 }
 
-std::vector<std::string> labels(const RestoreScene& scene) {
-  std::vector<std::string> out;
-  const auto info = scene.cli->run_json({"info"});
-  EXPECT_TRUE(info.has_value()) << info.error().to_string();
-  if (info)
-    for (const json& backup : info->at("stanzas").at(0).at("backups")) out.push_back(backup.at("label"));
-  return out;
-}
+std::vector<std::string> labels(const RestoreScene& scene) { return listed_labels(*scene.cli); }
 
 Result<json> make(const RestoreScene& scene, const std::string& type) {
   return scene.cli->run_json({"backup", "--type=" + type, "--start-fast"});

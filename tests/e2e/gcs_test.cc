@@ -5,14 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <fstream>
 
-#include "store/conformance.h"
 #include "store/gcs_store.h"
-#include "store/retry_store.h"
 #include "store_cycle.h"
-#include "testing/fault_proxy.h"
+#include "store_scene.h"
 #include "testing/gcs_fake.h"
 #include "testing/object_servers.h"
 #include "testing/scratch.h"
@@ -21,9 +18,7 @@ namespace pgark::testing {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 struct Scene {
   ScratchDir scratch;
@@ -49,19 +44,6 @@ struct Scene {
   }
 };
 
-Buffer pattern(size_t bytes, uint64_t seed) {
-  Buffer buffer(bytes);
-  Rng rng(seed);
-  for (size_t i = 0; i < bytes; ++i) buffer.data()[i] = static_cast<std::byte>(rng.next());
-  return buffer;
-}
-
-void expect_conformance(ObjectStore& store) {
-  for (const ConformanceOutcome& outcome : run_conformance(store, "conformance", 16))
-    EXPECT_TRUE(outcome.result.has_value()) << outcome.check->name << ": " << outcome.result.error().to_string();
-  EXPECT_THAT(store.list_all("").value(), IsEmpty());
-}
-
 TEST(GcsStore, KeepsEveryPromiseOfStores) {
   ASSERT_OK_AND_ASSIGN(const Scene scene, Scene::create());
   ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(scene.settings()));
@@ -84,18 +66,9 @@ TEST(GcsStore, KeepsThemWhereTheServiceTakesLittleAtATime) {
 
 TEST(GcsStore, KeepsThemOverABadNetwork) {
   ASSERT_OK_AND_ASSIGN(const Scene scene, Scene::create());
-  // Connections break in the middle of requests, of answers, and between them.
-  ASSERT_OK_AND_ASSIGN(auto proxy, FaultProxy::start("127.0.0.1", scene.service->port(),
-                                                     {.rules = {.drop_after_bytes_mean = 1'000'000}, .seed = 7}));
   GcsSettings settings = scene.settings();
-  settings.endpoint = proxy->url();
   settings.cloud.chunk_bytes = 256u << 10;
-  settings.cloud.retry.attempts_max = 30;
-  settings.cloud.retry.delay_first = settings.cloud.retry.delay_max = std::chrono::milliseconds(1);
-  ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(settings));
-  RetryStore patient(std::move(store), settings.cloud.retry, system_clock(), 1);
-  expect_conformance(patient);
-  EXPECT_GT(proxy->connections_dropped(), 5u);
+  expect_conformance_over_a_bad_network<GcsStore>(settings, "127.0.0.1", scene.service->port(), 1'000'000);
   EXPECT_THAT(scene.service->list("pgark-test"), IsEmpty());
 }
 
@@ -104,7 +77,7 @@ TEST(GcsStore, GoesOnWhenItsTokensEnd) {
   GcsSettings settings = scene.settings();
   settings.cloud.chunk_bytes = 1u << 20;
   ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(settings));
-  const Buffer content = pattern((5u << 20) + 11, 7);
+  const Buffer content = noise((5u << 20) + 11, 7);
   ASSERT_OK_AND_ASSIGN(auto writer, store->create({"a/large"}));
   for (size_t at = 0; at < content.size(); at += 1u << 20) {
     ASSERT_OK(writer->append(content.bytes().subspan(at, std::min<size_t>(1u << 20, content.size() - at))));
@@ -112,9 +85,7 @@ TEST(GcsStore, GoesOnWhenItsTokensEnd) {
   }
   ASSERT_OK(std::move(*writer).commit());
   scene.service->expire_tokens();
-  Buffer back(content.size());
-  ASSERT_OK(store->read_exact({"a/large"}, 0, back.bytes()));
-  EXPECT_EQ(0, std::memcmp(back.data(), content.data(), content.size()));
+  ASSERT_NO_FATAL_FAILURE(expect_content(*store, {"a/large"}, content));
   EXPECT_THAT(scene.service->list("pgark-test"), ElementsAre("demo/a/large"));
   EXPECT_GT(scene.service->tokens_issued(), 1u);
 }
@@ -124,14 +95,7 @@ TEST(GcsStore, LosesToTheFirstOfTwoWriters) {
   GcsSettings settings = scene.settings();
   settings.cloud.chunk_bytes = 256u << 10;
   ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(settings));
-  const Buffer content = pattern((1u << 20) + 11, 7);
-  ASSERT_OK_AND_ASSIGN(auto late, store->create({"large"}));
-  ASSERT_OK(late->append(content));
-  ASSERT_OK(store->put({"large"}, content));
-  const auto second = std::move(*late).commit();
-  ASSERT_FALSE(second.has_value());
-  EXPECT_EQ(second.error().code(), Errc::kAlreadyExists) << second.error().to_string();
-  late.reset();
+  ASSERT_NO_FATAL_FAILURE(expect_first_of_two_writers_wins(*store, {"large"}, noise((1u << 20) + 11, 7)));
   EXPECT_EQ(scene.service->unfinished_uploads(), 0u);
 }
 
@@ -139,19 +103,7 @@ TEST(GcsStore, TellsAWrongTokenAWrongBucketAndAWrongHost) {
   ASSERT_OK_AND_ASSIGN(const Scene scene, Scene::create());
   const auto expect = [&](const GcsSettings& settings, Errc code, const std::string& text) {
     ASSERT_OK_AND_ASSIGN(auto store, GcsStore::open(settings));
-    const auto put = store->put({"key"}, as_bytes("content"));
-    const auto stat = store->stat({"key"});
-    const auto list = store->list({});
-    const auto removed = store->remove({"key"});
-    Buffer byte(1);
-    const auto read = store->read({"key"}, 0, byte.bytes());
-    ASSERT_FALSE(put.has_value() || stat.has_value() || list.has_value() || removed.has_value() || read.has_value());
-    for (const Error& error : {put.error(), stat.error(), list.error(), removed.error(), read.error()}) {
-      EXPECT_EQ(error.code(), code) << error.to_string();
-      EXPECT_THAT(error.to_string(), HasSubstr("repo1 at gs://"));
-      EXPECT_THAT(error.to_string(), Not(HasSubstr("hunter2")));
-    }
-    EXPECT_THAT(put.error().to_string(), HasSubstr(text));
+    expect_all_calls_refused(*store, code, text, "gs://", "hunter2");
   };
   GcsSettings wrong = scene.settings();
   wrong.key_type = GcsKeyType::kToken;

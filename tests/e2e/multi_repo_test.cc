@@ -3,14 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
 #include "restore_scene.h"
-#include "testing/sftp_server.h"
-#include "testing/wait.h"
 
 namespace pgark::testing {
 namespace {
@@ -150,44 +147,6 @@ TEST_F(MultiRepo, ACopyIsAsGoodAsTheOriginal) {
   EXPECT_EQ(report.at("repository"), "repo1");
   EXPECT_GT(source(report, "repo3").at("fetched_bytes"), 0);
   fs::rename(second_ / "away", second_ / "repo");
-}
-
-/// Two hosts that use one repository: two configurations, with locks of their own.
-TEST(BackupLease, OneHostAtATimeBacksUpAndExpires) {
-  PGARK_REQUIRE_PG(install, 15);
-  PGARK_REQUIRE_SSHD(sshd);
-  const SftpOptions options = sshd.options();
-  const std::string repository = sshd.root() + "/repository";
-  const std::vector<std::pair<std::string, std::string>> where{
-      {"repo1-type", "sftp"},
-      {"repo1-path", repository},
-      {"repo1-sftp-host", options.host},
-      {"repo1-sftp-host-port", std::to_string(options.port)},
-      {"repo1-sftp-host-user", options.user},
-      {"repo1-sftp-private-key-file", options.private_key_file},
-      {"repo1-sftp-known-host", sshd.known_hosts()}};
-  ASSERT_OK_AND_ASSIGN(auto scene, RestoreScene::create(install, {}, {}, where));
-  ASSERT_OK_AND_ASSIGN(PgarkCli other, PgarkCli::create(scene->scratch / "other"));
-  for (const auto& [option, value] : where) ASSERT_OK(other.set("global", option, value));
-  ASSERT_OK(other.use_cluster(*scene->server));
-
-  ASSERT_OK_AND_ASSIGN(Process slow,
-                       scene->cli->start({"backup", "--type=full", "--start-fast", "--pg1-bandwidth-max=256KiB"}));
-  ASSERT_TRUE(wait_until([&] {
-    std::error_code absent;
-    return fs::exists(repository + "/main/lease", absent) && !fs::is_empty(repository + "/main/lease", absent);
-  }));
-  for (const char* command : {"backup", "expire"}) {
-    ASSERT_OK_AND_ASSIGN(const ProcessResult refused, other.run({command}));
-    EXPECT_EQ(refused.exit_code, 2) << refused.err;
-    EXPECT_THAT(refused.err, HasSubstr("backup on "));
-  }
-  ASSERT_OK(slow.signal(SIGTERM));
-  ASSERT_OK(slow.wait());
-  // It gave the lease back: nobody waits for it.
-  ASSERT_OK(other.run_ok({"backup", "--type=full", "--start-fast"}));
-  ASSERT_OK(scene->cli->run_ok({"expire"}));
-  ASSERT_OK(other.run_ok({"verify"}));
 }
 
 }  // namespace

@@ -17,6 +17,16 @@
 
 namespace pgark::testing {
 
+/// Labels of the stanza's backups, as `info` lists them.
+inline std::vector<std::string> listed_labels(const PgarkCli& cli) {
+  std::vector<std::string> out;
+  const auto info = cli.run_json({"info"});
+  EXPECT_TRUE(info.has_value()) << info.error().to_string();
+  if (info)
+    for (const nlohmann::json& backup : info->at("stanzas").at(0).at("backups")) out.push_back(backup.at("label"));
+  return out;
+}
+
 /// Members in order of destruction: the ledger's clients end before the server, the server before its files.
 struct RestoreScene {
   ScratchDir scratch;

@@ -12,12 +12,13 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <ostream>
 #include <set>
 
 #include "core/file.h"
 #include "restore_scene.h"
 #include "same_bytes.h"
-#include "testing/fault_proxy.h"
+#include "store_scene.h"
 #include "testing/http_fake.h"
 #include "testing/object_servers.h"
 #include "testing/realistic_data.h"
@@ -36,8 +37,11 @@ constexpr size_t kForever = SIZE_MAX;
 
 struct NamedFault {
   const char* name;
+  const char* test_name;
   HttpFault fault;
   bool survived;  // A single one of them must not even be seen by the caller.
+
+  friend std::ostream& operator<<(std::ostream& out, const NamedFault& fault) { return out << fault.name; }
 };
 
 std::string refusal(const std::string& code) {
@@ -46,13 +50,19 @@ std::string refusal(const std::string& code) {
 
 const std::vector<NamedFault>& faults() {
   static const std::vector<NamedFault> all{
-      {"answered by 503", {.kind = Kind::kAnswer, .answer = {.status = 503, .body = refusal("SlowDown")}}, true},
-      {"answered by 500", {.kind = Kind::kAnswer, .answer = {.status = 500, .body = refusal("InternalError")}}, true},
-      {"reset before the server", {.kind = Kind::kDrop}, true},
-      {"answer lost", {.kind = Kind::kLoseAnswer}, true},
-      {"answer cut", {.kind = Kind::kCutAnswer, .cut_after = 1}, true},
+      {"answered by 503",
+       "AnsweredBy503",
+       {.kind = Kind::kAnswer, .answer = {.status = 503, .body = refusal("SlowDown")}},
+       true},
+      {"answered by 500",
+       "AnsweredBy500",
+       {.kind = Kind::kAnswer, .answer = {.status = 500, .body = refusal("InternalError")}},
+       true},
+      {"reset before the server", "Reset", {.kind = Kind::kDrop}, true},
+      {"answer lost", "AnswerLost", {.kind = Kind::kLoseAnswer}, true},
+      {"answer cut", "AnswerCut", {.kind = Kind::kCutAnswer, .cut_after = 1}, true},
       // As a proxy does that tries again by itself: of a conditional create the second answer is a refusal.
-      {"sent twice", {.kind = Kind::kDuplicate}, false}};
+      {"sent twice", "SentTwice", {.kind = Kind::kDuplicate}, false}};
   return all;
 }
 
@@ -79,17 +89,10 @@ class S3Faults : public ::testing::Test {
     ASSERT_OK_AND_ASSIGN(proxy_, FaultProxy::start(endpoint_.host, endpoint_.port, {.http = true}));
   }
 
-  void make_scene(std::vector<std::pair<std::string, std::string>> more = {}, PgOptions options = {}) {
+  void make_scene(PgarkOptions more = {}, PgOptions options = {}) {
     PGARK_REQUIRE_PG(install, 15);
-    std::vector<std::pair<std::string, std::string>> settings{{"repo1-type", "s3"},
-                                                              {"repo1-path", "/faults"},
-                                                              {"repo1-s3-bucket", bucket_},
-                                                              {"repo1-s3-endpoint", endpoint_.url()},
-                                                              {"repo1-s3-region", endpoint_.region},
-                                                              {"repo1-s3-uri-style", "path"},
-                                                              {"repo1-s3-key", endpoint_.keys.access_key},
-                                                              {"repo1-s3-key-secret", endpoint_.keys.secret},
-                                                              {"expire-grace", "0"}};
+    PgarkOptions settings = repository_options(endpoint_, bucket_, "/faults");
+    settings.emplace_back("expire-grace", "0");
     for (auto& one : more) settings.push_back(std::move(one));
     options.wal_segment_mib = 1;
     ASSERT_OK_AND_ASSIGN(scene_, RestoreScene::create(install, options, {}, settings));
@@ -105,11 +108,9 @@ class S3Faults : public ::testing::Test {
   }
   Result<ProcessResult> run_proxied(std::vector<std::string> args) { return cli().run(proxied(std::move(args))); }
 
-  Result<std::set<std::string>> labels() {
-    TRY_ASSIGN(const json info, cli().run_json({"info"}));
-    std::set<std::string> out;
-    for (const json& backup : info.at("stanzas").at(0).at("backups")) out.insert(backup.at("label"));
-    return out;
+  std::set<std::string> labels() {
+    const auto all = listed_labels(cli());
+    return {all.begin(), all.end()};
   }
 
   /// Objects of packs that are there.
@@ -148,8 +149,15 @@ struct Subject {
   std::function<std::vector<std::string>()> repeat_args = nullptr;  // None: the same.
 };
 
-class S3FaultSweep : public S3Faults {
+/// Each test for one kind of fault, of which every request has its turn; and for a few requests and faults chosen at
+/// random, which does not take minutes.
+class S3FaultSweep : public S3Faults, public ::testing::WithParamInterface<const NamedFault*> {
  protected:
+  void SetUp() override {
+    if (GetParam() != nullptr) PGARK_REQUIRE_SLOW();
+    S3Faults::SetUp();
+  }
+
   /// Run the subject with the n-th request spoilt; whether a fault happened.
   bool run_with(const Subject& subject, const NamedFault& fault, size_t n) {
     SCOPED_TRACE(fmt::format("request {} of {} {}", n, subject.name, fault.name));
@@ -182,18 +190,17 @@ class S3FaultSweep : public S3Faults {
     return fired;
   }
 
-  /// With --slow every request and every fault; else a few, chosen at random.
   void sweep(const Subject& subject, Rng& rng) {
-    if (slow_tests()) {
-      for (const NamedFault& fault : faults()) {
-        size_t n = 1;
-        while (run_with(subject, fault, n) && !HasFailure()) ++n;
-        if (HasFailure()) return;
-        EXPECT_GT(n, 2u) << subject.name << " made no requests";
-        std::printf("%s: %zu requests %s\n", subject.name.c_str(), n - 1, fault.name);
-      }
-      return;
-    }
+    if (GetParam() == nullptr) return sample(subject, rng);
+    const NamedFault& fault = *GetParam();
+    size_t n = 1;
+    while (run_with(subject, fault, n) && !HasFailure()) ++n;
+    if (HasFailure()) return;
+    EXPECT_GT(n, 2u) << subject.name << " made no requests";
+    std::printf("%s: %zu requests %s\n", subject.name.c_str(), n - 1, fault.name);
+  }
+
+  void sample(const Subject& subject, Rng& rng) {
     subject.prepare();
     const size_t before = proxy_->request_count();
     ASSERT_OK_AND_ASSIGN(const ProcessResult clean, run_proxied(subject.args()));
@@ -211,7 +218,7 @@ class S3FaultSweep : public S3Faults {
   }
 };
 
-TEST_F(S3FaultSweep, OfBackup) {
+TEST_P(S3FaultSweep, OfBackup) {
   ASSERT_NO_FATAL_FAILURE(make_scene({{"repo1-retention-full", "2"}}));
   ASSERT_OK(fill_realistic(server(), 10));
   ASSERT_OK(scene_->backup());
@@ -219,16 +226,15 @@ TEST_F(S3FaultSweep, OfBackup) {
   std::set<std::string> known;
   Subject backup{.name = "backup"};
   backup.prepare = [&] {
-    const auto before = labels();
-    ASSERT_OK(before);
-    known = *before;
+    known = labels();
+    ASSERT_FALSE(known.empty());
   };
   backup.args = [] { return std::vector<std::string>{"backup", "--type=full", "--start-fast", "--output=json"}; };
   backup.check = [&](const ProcessResult& ended) {
     const auto after = labels();
-    ASSERT_OK(after);
+    ASSERT_FALSE(after.empty());
     std::set<std::string> added;
-    std::set_difference(after->begin(), after->end(), known.begin(), known.end(), std::inserter(added, added.end()));
+    std::set_difference(after.begin(), after.end(), known.begin(), known.end(), std::inserter(added, added.end()));
     EXPECT_LE(added.size(), 1u) << "old state or new";
     if (ended.ok()) {
       ASSERT_EQ(added.size(), 1u) << ended.to_string();
@@ -236,16 +242,15 @@ TEST_F(S3FaultSweep, OfBackup) {
       ASSERT_TRUE(report.is_object()) << ended.to_string();
       EXPECT_EQ(report.at("label"), *added.begin());
     }
-    EXPECT_FALSE(after->empty());
     for (const std::string& label : added) expect_ok(cli().run_ok({"verify", "--set=" + label}));
-    known = *after;
+    known = after;
   };
   sweep(backup, rng);
   ASSERT_OK(cli().run_ok({"verify"}));
   ASSERT_OK(scene_->restore_and_verify("latest", LedgerTarget::latest()));
 }
 
-TEST_F(S3FaultSweep, OfArchivePushAndGet) {
+TEST_P(S3FaultSweep, OfArchivePushAndGet) {
   ASSERT_NO_FATAL_FAILURE(make_scene());
   Rng rng(seed_of_test());
   // From now on nobody but the test archives.
@@ -293,25 +298,28 @@ TEST_F(S3FaultSweep, OfArchivePushAndGet) {
   };
   sweep(get, rng);
 
-  Subject absent{.name = "archive-get of nothing"};
-  absent.args = [&] { return std::vector<std::string>{"archive-get", "0000000100000FFF00000000", into}; };
+  for (const std::string& segment : acknowledged) expect_there(segment);
+}
+
+TEST_F(S3Faults, AStoreThatAnswersNothingIsNotOneWithoutTheSegment) {
+  ASSERT_NO_FATAL_FAILURE(make_scene());
   for (const NamedFault& fault : faults()) {
     proxy_->clear_faults();
     HttpFault often = fault.fault;
     often.times = kForever;
     const size_t before = proxy_->faults_fired();
     proxy_->add_fault(often);
-    ASSERT_OK_AND_ASSIGN(const ProcessResult ended, run_proxied(absent.args()));
+    ASSERT_OK_AND_ASSIGN(const ProcessResult ended,
+                         run_proxied({"archive-get", "0000000100000FFF00000000", scene_->place("fetched")}));
     proxy_->clear_faults();
     EXPECT_GT(proxy_->faults_fired(), before);
     // Sent twice, a question has the same answer.
     EXPECT_TRUE(fault.survived ? ended.exit_code > 125 : ended.exit_code == 1)
         << fault.name << ": " << ended.to_string();
   }
-  for (const std::string& segment : acknowledged) expect_there(segment);
 }
 
-TEST_F(S3FaultSweep, OfRestore) {
+TEST_P(S3FaultSweep, OfRestore) {
   ASSERT_NO_FATAL_FAILURE(make_scene());
   ASSERT_OK(fill_realistic(server(), 20));
   ASSERT_OK_AND_ASSIGN(const json backup, scene_->backup());
@@ -346,7 +354,7 @@ TEST_F(S3FaultSweep, OfRestore) {
   sweep(restore, rng);
 }
 
-TEST_F(S3FaultSweep, OfExpire) {
+TEST_P(S3FaultSweep, OfExpire) {
   ASSERT_NO_FATAL_FAILURE(make_scene({{"repo1-retention-full", "1"}, {"expire-auto", "n"}}));
   Rng rng(seed_of_test());
   std::string newest;
@@ -361,14 +369,22 @@ TEST_F(S3FaultSweep, OfExpire) {
   expire.args = [] { return std::vector<std::string>{"expire"}; };
   expire.check = [&](const ProcessResult& ended) {
     const auto left = labels();
-    ASSERT_OK(left);
-    EXPECT_TRUE(left->contains(newest)) << "what is kept is there";
-    EXPECT_TRUE(left->size() == 1 || !ended.ok()) << "and nothing else";
+    EXPECT_TRUE(left.contains(newest)) << "what is kept is there";
+    EXPECT_TRUE(left.size() == 1 || !ended.ok()) << "and nothing else";
     expect_ok(cli().run_ok({"verify"}));
   };
   sweep(expire, rng);
   ASSERT_OK(scene_->restore_and_verify("latest", LedgerTarget::latest()));
 }
+
+std::vector<const NamedFault*> sample_and_each_fault() {
+  std::vector<const NamedFault*> out{nullptr};
+  for (const NamedFault& fault : faults()) out.push_back(&fault);
+  return out;
+}
+
+INSTANTIATE_TEST_SUITE_P(Requests, S3FaultSweep, ::testing::ValuesIn(sample_and_each_fault()),
+                         [](const auto& fault) { return fault.param != nullptr ? fault.param->test_name : "Sample"; });
 
 // -- The network.
 
@@ -448,8 +464,7 @@ TEST_F(S3Away, ForTooLongItFailsAndTheNextBackupUsesWhatWasStored) {
   EXPECT_THAT(ended.exit_code, ::testing::AnyOf(6, 7)) << ended.to_string();
   EXPECT_THAT(ended.err, HasSubstr("repo1 at s3://"));
   EXPECT_GE(refused(), 5u);
-  ASSERT_OK_AND_ASSIGN(const auto listed, labels());
-  EXPECT_TRUE(listed.empty());
+  EXPECT_TRUE(labels().empty());
   proxy_->clear_faults();
   proxy_->set_rules({});
   ASSERT_OK_AND_ASSIGN(const json next, cli().run_json({"backup", "--type=full", "--start-fast"}));

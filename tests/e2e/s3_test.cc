@@ -8,10 +8,10 @@
 
 #include "codec/encoding.h"
 #include "core/file.h"
-#include "store/conformance.h"
 #include "store/retry_store.h"
 #include "store/s3_store.h"
 #include "store_cycle.h"
+#include "store_scene.h"
 #include "testing/object_servers.h"
 #include "testing/s3_server.h"
 #include "testing/wait.h"
@@ -19,11 +19,9 @@
 namespace pgark::testing {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 S3Settings settings_of(const S3Endpoint& endpoint, const std::string& bucket, std::string prefix = "demo/") {
   S3Settings settings;
@@ -40,22 +38,6 @@ S3Settings settings_of(const S3Endpoint& endpoint, const std::string& bucket, st
 /// As the binary stacks it.
 std::unique_ptr<ObjectStore> with_retries(std::unique_ptr<ObjectStore> inner) {
   return std::make_unique<RetryStore>(std::move(inner), RetryPolicy{}, system_clock(), 1);
-}
-
-Buffer pattern(size_t bytes, uint64_t seed) {
-  Buffer buffer(bytes);
-  Rng rng(seed);
-  for (size_t i = 0; i < bytes; i += 8) {
-    const uint64_t word = rng.next();
-    std::memcpy(buffer.data() + i, &word, std::min<size_t>(8, bytes - i));
-  }
-  return buffer;
-}
-
-void expect_conformance(ObjectStore& store) {
-  for (const ConformanceOutcome& outcome : run_conformance(store, "conformance", 16))
-    EXPECT_TRUE(outcome.result.has_value()) << outcome.check->name << ": " << outcome.result.error().to_string();
-  EXPECT_THAT(store.list_all("").value(), IsEmpty());
 }
 
 TEST(S3Store, KeepsEveryPromiseOfStores) {
@@ -100,24 +82,14 @@ TEST(S3Store, WritesLargeObjectsInPartsAndDropsThoseGivenUp) {
   settings.cloud.tags = {{"who", "pgark"}, {"a b", "c&d=e"}};
   settings.sse_customer_key = base64_encode("0123456789abcdef0123456789abcdef");
   ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
-  const Buffer content = pattern((37u << 20) + 11, 7);
+  const Buffer content = noise((37u << 20) + 11, 7);
   ASSERT_OK_AND_ASSIGN(auto given_up, store->create({"given-up"}));
   ASSERT_OK(given_up->append(content));
   ASSERT_OK_AND_ASSIGN(const auto under_way, raw.unfinished_uploads(bucket));
   EXPECT_THAT(under_way, ElementsAre("demo/given-up"));
   given_up.reset();
 
-  ASSERT_OK_AND_ASSIGN(auto late, store->create({"a/large"}));
-  ASSERT_OK(late->append(content));
-  ASSERT_OK_AND_ASSIGN(const ObjectInfo info, store->put({"a/large"}, content));
-  EXPECT_EQ(info.bytes, content.size());
-  const auto second = std::move(*late).commit();
-  late.reset();
-  ASSERT_FALSE(second.has_value());
-  EXPECT_EQ(second.error().code(), Errc::kAlreadyExists) << second.error().to_string();
-  Buffer back(content.size());
-  ASSERT_OK(store->read_exact({"a/large"}, 0, back.bytes()));
-  EXPECT_EQ(0, std::memcmp(back.data(), content.data(), content.size()));
+  ASSERT_NO_FATAL_FAILURE(expect_first_of_two_writers_wins(*store, {"a/large"}, content));
   ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
   EXPECT_THAT(unfinished, IsEmpty());
   ASSERT_OK_AND_ASSIGN(const HttpReply tags, raw.request("GET", "/" + bucket + "/demo/a/large", {{"tagging", ""}}));
@@ -127,7 +99,7 @@ TEST(S3Store, WritesLargeObjectsInPartsAndDropsThoseGivenUp) {
   // Without the key nobody reads it.
   settings.sse_customer_key = "";
   ASSERT_OK_AND_ASSIGN(auto keyless, S3Store::open(settings));
-  EXPECT_FALSE(keyless->read_exact({"a/large"}, 0, back.bytes()).has_value());
+  EXPECT_FALSE(keyless->get({"a/large"}).has_value());
 }
 
 TEST(S3Store, DropsUploadsOfWritersThatDied) {
@@ -179,18 +151,7 @@ TEST(S3Store, TellsAWrongKeyAWrongBucketAndAStranger) {
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
   const auto expect = [&](const S3Settings& settings, Errc code, const std::string& text) {
     ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
-    const auto put = store->put({"key"}, as_bytes("content"));
-    const auto stat = store->stat({"key"});
-    const auto list = store->list({});
-    const auto removed = store->remove({"key"});
-    Buffer byte(1);
-    const auto read = store->read({"key"}, 0, byte.bytes());
-    ASSERT_FALSE(put.has_value() || stat.has_value() || list.has_value() || removed.has_value() || read.has_value());
-    for (const Error& error : {put.error(), stat.error(), list.error(), removed.error(), read.error()}) {
-      EXPECT_EQ(error.code(), code) << error.to_string();
-      EXPECT_THAT(error.to_string(), AllOf(HasSubstr("repo1 at s3://"), Not(HasSubstr(settings.key_secret))));
-    }
-    EXPECT_THAT(put.error().to_string(), HasSubstr(text));
+    expect_all_calls_refused(*store, code, text, "s3://", settings.key_secret);
   };
   S3Settings wrong = settings_of(endpoint, bucket);
   wrong.key_secret += "x";
@@ -218,7 +179,7 @@ TEST(S3Store, LockedObjectsStayUntilTheLockEnds) {
   settings.object_lock_days = 2;
   ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings));
   ASSERT_OK(store->put({"main/pack/1"}, as_bytes("content")));
-  ASSERT_OK(store->put({"main/pack/2"}, pattern(9u << 20, 1)));
+  ASSERT_OK(store->put({"main/pack/2"}, noise(9u << 20, 1)));
   ASSERT_OK(store->put({"main/lease/backup"}, as_bytes("content")));
   for (const char* key : {"main/pack/1", "main/pack/2"}) {
     const auto refused = store->remove({key});
@@ -259,38 +220,17 @@ TEST(S3StoreOnSwift, LaterWriterOfALargeObjectIsRefused) {
   const RawS3 raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
   ASSERT_OK_AND_ASSIGN(auto store, S3Store::open(settings_of(endpoint, bucket)));
-  const Buffer content = pattern(12u << 20, 3);
-  ASSERT_OK_AND_ASSIGN(auto late, store->create({"large"}));
-  ASSERT_OK(late->append(pattern(12u << 20, 4)));
-  ASSERT_OK(store->put({"large"}, content));
-  const auto refused = std::move(*late).commit();
-  late.reset();
-  ASSERT_FALSE(refused.has_value());
-  EXPECT_EQ(refused.error().code(), Errc::kAlreadyExists) << refused.error().to_string();
-  Buffer back(content.size());
-  ASSERT_OK(store->read_exact({"large"}, 0, back.bytes()));
-  EXPECT_EQ(0, std::memcmp(back.data(), content.data(), content.size()));
+  expect_first_of_two_writers_wins(*store, {"large"}, noise(12u << 20, 3));
 }
 
 // -- The binary.
-
-std::vector<std::pair<std::string, std::string>> options_of(const S3Endpoint& endpoint, const std::string& bucket) {
-  return {{"repo1-type", "s3"},
-          {"repo1-path", "/cycle"},
-          {"repo1-s3-bucket", bucket},
-          {"repo1-s3-endpoint", endpoint.url()},
-          {"repo1-s3-region", endpoint.region},
-          {"repo1-s3-uri-style", "path"},
-          {"repo1-s3-key", endpoint.keys.access_key},
-          {"repo1-s3-key-secret", endpoint.keys.secret}};
-}
 
 TEST(S3Cycle, BackupsArchivesRestoresAndExpires) {
   PGARK_REQUIRE_S3(endpoint);
   const RawS3 raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
   ASSERT_NO_FATAL_FAILURE(
-      run_store_cycle({.repository = options_of(endpoint, bucket), .list = [&] { return raw.list(bucket); }}));
+      run_store_cycle({.repository = repository_options(endpoint, bucket), .list = [&] { return raw.list(bucket); }}));
   ASSERT_OK_AND_ASSIGN(const auto unfinished, raw.unfinished_uploads(bucket));
   EXPECT_THAT(unfinished, IsEmpty());
 }
@@ -299,14 +239,14 @@ TEST(S3Cycle, DoesSoWithoutConditionalCreate) {
   PGARK_REQUIRE_SWIFT(endpoint);
   const RawS3 raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
-  run_store_cycle({.repository = options_of(endpoint, bucket), .list = [&] { return raw.list(bucket); }});
+  run_store_cycle({.repository = repository_options(endpoint, bucket), .list = [&] { return raw.list(bucket); }});
 }
 
 TEST(S3Cycle, DoesSoOverTlsWithTheBucketInTheHostName) {
   PGARK_REQUIRE_S3(endpoint);
   const RawS3 raw(endpoint);
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
-  auto options = options_of(endpoint, bucket);
+  auto options = repository_options(endpoint, bucket);
   std::erase_if(options,
                 [](const auto& one) { return one.first == "repo1-s3-endpoint" || one.first == "repo1-s3-uri-style"; });
   options.insert(options.end(), {{"repo1-s3-endpoint", endpoint.dns_name + ":" + std::to_string(endpoint.tls_port)},
@@ -322,7 +262,8 @@ TEST(S3Cycle, BackupOutlivesAServiceThatIsAwayForAWhile) {
   ASSERT_OK_AND_ASSIGN(const auto server, S3Server::start());
   const RawS3 raw(server->endpoint());
   ASSERT_OK_AND_ASSIGN(const std::string bucket, raw.new_bucket());
-  ASSERT_OK_AND_ASSIGN(auto scene, RestoreScene::create(install, {}, {}, options_of(server->endpoint(), bucket)));
+  ASSERT_OK_AND_ASSIGN(auto scene,
+                       RestoreScene::create(install, {}, {}, repository_options(server->endpoint(), bucket)));
   ASSERT_OK(fill_realistic(*scene->server, 100));
   ASSERT_OK(scene->ledger->commit_rows(20));
   ASSERT_OK(

@@ -16,6 +16,7 @@
 #include "store/sftp_host_key.h"
 #include "store/sftp_store.h"
 #include "store_cycle.h"
+#include "store_scene.h"
 #include "testing/pg_server.h"
 #include "testing/process.h"
 #include "testing/sftp_server.h"
@@ -236,14 +237,9 @@ TEST(SftpStore, StoresOfTwoHostsShareADirectory) {
 TEST(SftpStore, KeysOfTheConnectionMayChangeInTheMiddle) {
   PGARK_REQUIRE_SSHD(server, {.config = {"RekeyLimit 1M"}});
   ASSERT_OK_AND_ASSIGN(const auto store, open_store(server.options()));
-  Buffer content(24u << 20);
-  uint64_t word = 1;
-  for (size_t at = 0; at < content.size(); at += sizeof word, word = word * 6364136223846793005u + 1)
-    std::memcpy(content.data() + at, &word, sizeof word);
+  const Buffer content = noise(24u << 20, 1);
   ASSERT_OK(store->put(kKey, content));
-  ASSERT_OK_AND_ASSIGN(const Buffer back, store->get(kKey));
-  ASSERT_EQ(back.size(), content.size());
-  EXPECT_EQ(std::memcmp(back.data(), content.data(), content.size()), 0);
+  expect_content(*store, kKey, content);
 }
 
 TEST(SftpStore, ServerKilledInMidWriteFailsTheWriteAndNothingElse) {
@@ -345,15 +341,8 @@ TEST(SftpStore, FullDiskIsSaidAndLeavesWhatWasGood) {
 
 TEST(SftpRepository, LivesAWholeLife) {
   PGARK_REQUIRE_SSHD(server);
-  const SftpOptions options = server.options();
   const std::string repository = server.root() + "/deep/repository";
-  run_store_cycle({.repository = {{"repo1-type", "sftp"},
-                                  {"repo1-path", repository},
-                                  {"repo1-sftp-host", options.host},
-                                  {"repo1-sftp-host-port", std::to_string(options.port)},
-                                  {"repo1-sftp-host-user", options.user},
-                                  {"repo1-sftp-private-key-file", options.private_key_file},
-                                  {"repo1-sftp-known-host", server.known_hosts()}},
+  run_store_cycle({.repository = repository_options(server, repository),
                    .list = [&]() -> Result<std::vector<std::string>> { return files_below(repository); }});
   for (const std::string& file : files_below(repository)) EXPECT_EQ(file.find("/.tmp-"), std::string::npos) << file;
 }

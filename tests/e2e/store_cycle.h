@@ -29,15 +29,6 @@ struct StoreCycle {
 
 namespace store_cycle_detail {
 
-inline std::vector<std::string> labels(const RestoreScene& scene) {
-  std::vector<std::string> out;
-  const auto info = scene.cli->run_json({"info"});
-  EXPECT_TRUE(info.has_value()) << info.error().to_string();
-  if (info)
-    for (const nlohmann::json& backup : info->at("stanzas").at(0).at("backups")) out.push_back(backup.at("label"));
-  return out;
-}
-
 inline LedgerTarget just_after(const LedgerRow& row) {
   return LedgerTarget::at_time(row.committed_at + std::chrono::microseconds(1));
 }
@@ -48,7 +39,6 @@ inline LedgerTarget just_after(const LedgerRow& row) {
 inline void run_store_cycle(const StoreCycle& cycle) {
   using nlohmann::json;
   using store_cycle_detail::just_after;
-  using store_cycle_detail::labels;
   using ::testing::ElementsAre;
 
   PGARK_REQUIRE_PG(install, cycle.major);
@@ -70,7 +60,7 @@ inline void run_store_cycle(const StoreCycle& cycle) {
   EXPECT_EQ(incr.at("type"), "incr");
   ASSERT_OK(ledger.commit_rows(20));
   ASSERT_OK(scene->server->archive_all());
-  EXPECT_THAT(labels(*scene), ElementsAre(full.at("label"), incr.at("label")));
+  EXPECT_THAT(listed_labels(cli), ElementsAre(full.at("label"), incr.at("label")));
   ASSERT_OK(cli.run_ok({"check"}));
   ASSERT_OK_AND_ASSIGN(const std::string top, cli.run_ok({"repo-ls"}));
   EXPECT_THAT(top, ::testing::HasSubstr("main/\n"));
@@ -85,7 +75,7 @@ inline void run_store_cycle(const StoreCycle& cycle) {
   ASSERT_OK_AND_ASSIGN(const json second, cli.run_json({"backup", "--type=full", "--start-fast"}));
   ASSERT_OK(ledger.commit_rows(20));
   ASSERT_OK(scene->server->archive_all());
-  EXPECT_THAT(labels(*scene), ElementsAre(second.at("label")));
+  EXPECT_THAT(listed_labels(cli), ElementsAre(second.at("label")));
   ASSERT_OK(cli.run_ok({"verify"}));
   ASSERT_OK(scene->restore_and_verify("last", LedgerTarget::latest()));
   if (cycle.list) {
