@@ -42,6 +42,9 @@ struct DumpRequest {
   int level = 1;
   std::string host;    // Of this machine.
   bool force = false;  // Although the stanza is another cluster's.
+  std::function<Result<>(const std::string& label)> on_label;  // Once the dump has one. May be empty.
+  /// Before the manifest is written: to leave those repositories behind in which another may do so. May be empty.
+  std::function<Result<>(const RepositorySet& repositories)> before_manifest;
 };
 
 /// What is under way, for a display: updated by many threads.
