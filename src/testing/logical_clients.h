@@ -27,4 +27,4 @@ Result<int> client_major_for(int server_major);
   const auto dir##_found = ::pgark::testing::client_bin_dir(major);             \
   if (!dir##_found && (major) == 15) FAIL() << dir##_found.error().to_string(); \
   if (!dir##_found) GTEST_SKIP() << dir##_found.error().to_string();            \
-  const std::string& dir = *dir##_found
+  [[maybe_unused]] const std::string& dir = *dir##_found
