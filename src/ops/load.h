@@ -39,10 +39,11 @@ struct LoadRequest {
   bool schema_only = false;
   /// Passed on to pg_restore: "--no-owner", "--no-acl", "--disable-triggers", ...
   std::vector<std::string> arguments;
-  std::optional<bool> single_transaction;  // Absent: where it can be (one job, one unit, no --create).
+  std::optional<bool> single_transaction;  // Absent: where it can be (one job, locks enough).
   bool exit_on_error = true;
+  bool force = false;  // Although findings are errors, where that can make sense.
   bool compare_counts = true;
-  std::string scratch_path;  // Directory for named pipes and tables of contents.
+  std::string scratch_path;  // Directory for tables of contents and scripts; rows are never stored there.
 };
 
 /// What would be made, dropped, and what is missing.
@@ -87,7 +88,8 @@ struct LoadReport {
   LoadPlan plan;
   std::vector<LoadedTable> tables;
   uint64_t mismatches = 0;
-  std::vector<std::string> errors;  // pg_restore's, where it went on.
+  std::vector<std::string> errors;  // The server's, where the load went on.
+  std::vector<std::string> notes;   // Which roles and tablespaces were made, and which stay as they are.
   Timestamp started{};
   Timestamp ended{};
   bool ok() const { return mismatches == 0 && errors.empty(); }

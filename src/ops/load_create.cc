@@ -1,0 +1,193 @@
+// Databases as a load makes and drops them: from the archive's own statements, and for archives that lack them from
+// what the dump recorded.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "core/log.h"
+#include "ops/load_steps.h"
+
+namespace pgark {
+namespace {
+
+bool is_word(const pg::SqlToken& token, std::string_view upper_word) {
+  if (token.kind != pg::SqlToken::Kind::kWord || token.text.size() != upper_word.size()) return false;
+  return std::equal(token.text.begin(), token.text.end(), upper_word.begin(),
+                    [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; });
+}
+
+bool is_name(const pg::SqlToken& token) {
+  return token.kind == pg::SqlToken::Kind::kWord || token.kind == pg::SqlToken::Kind::kQuotedIdentifier;
+}
+
+const pg::DumpTocEntry* database_entry(const LoadDatabase& database) {
+  for (const LoadUnit& unit : database.units)
+    if (unit.toc)
+      for (const pg::DumpTocEntry& entry : unit.toc->entries)
+        if (entry.desc == "DATABASE" && entry.definition) return &entry;
+  return nullptr;
+}
+
+std::string mapped_role(const LoadRequest& request, const std::string& role) {
+  const auto found = request.role_map.find(role);
+  return found == request.role_map.end() ? role : found->second;
+}
+
+/// "TABLESPACE = fast" out of a CREATE DATABASE.
+Result<std::string> without_tablespace(const std::string& statement) {
+  TRY_ASSIGN(const auto tokens, pg::split_sql_tokens(statement));
+  std::string text;
+  bool skipping = false;
+  for (const pg::SqlToken& token : tokens) {
+    if (is_word(token, "TABLESPACE")) {
+      skipping = true;
+      continue;
+    }
+    if (skipping) {
+      skipping = !is_name(token);
+      continue;
+    }
+    text += token.text;
+  }
+  return text;
+}
+
+Result<std::string> create_statement(const LoadTools& tools, const LoadDatabase& database) {
+  const std::string& name = database.step.database;
+  if (const pg::DumpTocEntry* entry = database_entry(database); entry != nullptr) {
+    TRY_ASSIGN(const auto statements, pg::split_sql_statements(*entry->definition));
+    for (const std::string& statement : statements) {
+      if (!statement.starts_with("CREATE DATABASE ")) continue;
+      TRY_ASSIGN(std::string renamed, rename_database_in(statement, entry->tag, name));
+      if (!load_has_argument(tools.request, "--no-tablespaces")) return renamed;
+      return without_tablespace(renamed);
+    }
+  }
+  std::string statement = fmt::format("CREATE DATABASE {} WITH TEMPLATE = template0", pg::quote_identifier(name));
+  if (database.facts == nullptr) return statement;
+  const DumpDatabase& facts = *database.facts;
+  if (!facts.encoding.empty()) statement += " ENCODING = " + pg::quote_literal(facts.encoding);
+  if (!facts.collate.empty()) statement += " LC_COLLATE = " + pg::quote_literal(facts.collate);
+  if (!facts.ctype.empty()) statement += " LC_CTYPE = " + pg::quote_literal(facts.ctype);
+  return statement;
+}
+
+/// Statements for settings that the dump recorded itself.
+void add_recorded_settings(const LoadTools& tools, const LoadDatabase& database, std::vector<std::string>& statements) {
+  const std::string name = pg::quote_identifier(database.step.database);
+  for (const auto& [role, setting] : database.facts->settings) {
+    const size_t equals = setting.find('=');
+    if (equals == setting.npos) continue;
+    const std::string variable = setting.substr(0, equals);
+    // Lists come as they were written, each item quoted as it has to be.
+    const bool is_list =
+        variable == "search_path" || variable == "temp_tablespaces" || variable.ends_with("_libraries");
+    const std::string value = is_list ? setting.substr(equals + 1) : pg::quote_literal(setting.substr(equals + 1));
+    const std::string whose = role.empty() ? "ALTER DATABASE " + name
+                                           : fmt::format("ALTER ROLE {} IN DATABASE {}",
+                                                         pg::quote_identifier(mapped_role(tools.request, role)), name);
+    statements.push_back(
+        fmt::format("{} SET {} TO {}", whose, pg::quote_identifier(variable), value.empty() ? "''" : value));
+  }
+  if (database.facts->connection_limit >= 0)
+    statements.push_back(fmt::format("ALTER DATABASE {} CONNECTION LIMIT {}", name, database.facts->connection_limit));
+}
+
+/// Statements of the archive about the database itself.
+Result<std::vector<std::string>> property_statements(const LoadTools& tools, const LoadDatabase& database) {
+  std::vector<std::string> statements;
+  const std::string& name = database.step.database;
+  bool has_properties = false;
+  for (const LoadUnit& unit : database.units) {
+    if (!unit.toc) continue;
+    for (const pg::DumpTocEntry& entry : unit.toc->entries) {
+      if (!is_of_database(entry) || entry.desc == "DATABASE" || !entry.definition) continue;
+      if (entry.desc == "ACL" && load_has_argument(tools.request, "--no-acl", "-x")) continue;
+      if (entry.desc == "COMMENT" && load_has_argument(tools.request, "--no-comments")) continue;
+      if (entry.desc == "SECURITY LABEL" && load_has_argument(tools.request, "--no-security-labels")) continue;
+      TRY_ASSIGN(const auto parts, pg::split_sql_statements(*entry.definition));
+      for (const std::string& part : parts) {
+        TRY_ASSIGN(std::string renamed, rename_database_in(part, database.step.from_database, name));
+        statements.push_back(std::move(renamed));
+      }
+    }
+    has_properties = has_properties || unit.toc->dump_major() >= 11;
+    break;  // Each unit of a dump that was split says the same.
+  }
+  if (!has_properties && database.facts != nullptr) add_recorded_settings(tools, database, statements);
+  return statements;
+}
+
+}  // namespace
+
+PgEndpoint endpoint_of(const LoadRequest& request, const std::string& database) {
+  PgEndpoint endpoint = request.server;
+  endpoint.database = database;
+  return endpoint;
+}
+
+Result<std::string> rename_database_in(std::string_view statement, const std::string& from, const std::string& to) {
+  TRY_ASSIGN(const auto tokens, pg::split_sql_tokens(statement));
+  std::string text;
+  bool after_word = false;
+  for (const pg::SqlToken& token : tokens) {
+    const bool is_it = after_word && is_name(token) && pg::identifier_name(token.text) == from;
+    text += is_it ? pg::quote_identifier(to) : std::string(token.text);
+    if (token.kind != pg::SqlToken::Kind::kSpace) after_word = is_word(token, "DATABASE");
+  }
+  return text;
+}
+
+Result<> create_database(const LoadTools& tools, const LoadDatabase& database) {
+  const std::string& name = database.step.database;
+  tools.progress.totals.phase = "create database";
+  TRY_ASSIGN(const std::string create, create_statement(tools, database));
+  TRY_ASSIGN(auto session, open_pg_session(tools.request.server, tools.cancel));
+  if (database.step.drop) {
+    auto dropped = session->exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(name));
+    if (!dropped)
+      return std::move(dropped)
+          .error()
+          .with_context("drop database " + name)
+          .with_hint("end the sessions that use it, or load as another database with --db-map");
+  }
+  TRY_CTX(session->exec(create), "create database " + name);
+  std::string owner;
+  if (const pg::DumpTocEntry* entry = database_entry(database); entry != nullptr && entry->owner) owner = *entry->owner;
+  if (owner.empty() && database.facts != nullptr) owner = mapped_role(tools.request, database.facts->owner);
+  if (owner.empty() || load_has_argument(tools.request, "--no-owner", "-O")) return {};
+  auto given = session->exec(
+      fmt::format("ALTER DATABASE {} OWNER TO {}", pg::quote_identifier(name), pg::quote_identifier(owner)));
+  if (!given) {
+    drop_created_database(tools.request, name);
+    return std::move(given).error().with_context("give database " + name + " to " + owner);
+  }
+  return {};
+}
+
+Result<> apply_database_properties(const LoadTools& tools, const LoadDatabase& database) {
+  TRY_ASSIGN(const auto statements, property_statements(tools, database));
+  TRY_ASSIGN(auto session, open_pg_session(tools.request.server, tools.cancel));
+  for (const std::string& statement : statements)
+    TRY_CTX(session->exec(statement), "set up database " + database.step.database);
+  return {};
+}
+
+void drop_created_database(const LoadRequest& request, const std::string& name) {
+  const CancelToken none;  // Also when the load was cancelled.
+  const auto session = open_pg_session(request.server, none);
+  if (!session) return;
+  // The server may need a moment until it sees that the sessions of the load have gone.
+  const std::string others =
+      "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
+      "WHERE datname = $1 AND application_name = $2";
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    (void)(*session)->query(others, {name, request.server.application_name}).has_value();
+    if ((*session)->exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(name))) return;
+    (void)(*session)->query("SELECT pg_catalog.pg_sleep(0.1)").has_value();
+  }
+  log_warn("database {} was created for the load and could not be dropped again", name);
+}
+
+}  // namespace pgark
