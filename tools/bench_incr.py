@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 """Incremental backups, pgark against pgBackRest (bundles, blocks, zstd 1) on one machine in one run: a cluster of realistic
 rows, of which 0.1 %, 1 % and 10 % are updated at random and 1 % in one place, each followed by an incremental of both;
 then more incrementals of 1 %, ten in all, and the restore of the tenth against the restore of a full of the same state.
@@ -12,21 +12,13 @@ Prints Markdown tables and writes every measurement to bench/results/incr-<time>
 Run it as `./dev bench incr [--mib=N] [--rounds=N] [--processes=N] [--without-pgbackrest] [--only=changes,tenth,size] [--keep]`.
 """
 import argparse
-import datetime
 import json
-import os
 import pathlib
-import platform
-import shutil
-import signal
 import statistics
 import subprocess
-import sys
-import tempfile
-import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+from bench_common import FINGERPRINT, LOAD, PGARK, Bench, remove_tree, say
+
 PAGE = 8192
 INCREMENTALS = 10
 
@@ -41,49 +33,14 @@ options.add_argument("--only", default="changes,tenth,size", help="parts to run"
 options.add_argument("--keep", action="store_true", help="keep the scratch directory")
 args = options.parse_args()
 
-PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent / "build/pgark")).resolve()
-WORK = pathlib.Path(tempfile.mkdtemp(prefix="pgark-bench-incr-"))
-ENV = {**os.environ, "PATH": f"{WORK}/bin:{BIN}:{os.environ['PATH']}", "PGHOST": str(WORK), "PGUSER": "postgres",
-       "PGDATABASE": "postgres", "TZ": "UTC", "LC_ALL": "C", "PGOPTIONS": "-c client_min_messages=warning"}
+bench = Bench("incr")
+run, WORK = bench.run, bench.work
 TOOLS = ["pgark"] if args.without_pgbackrest else ["pgark", "pgbackrest"]
 NAMES = {"pgark": "pgark", "pgbackrest": "pgBackRest"}
-FINGERPRINT = ("SELECT (SELECT count(*) || ' ' || sum(total) FROM orders) || ' ' || "
-               "(SELECT count(*) || ' ' || sum((detail->>'took_ms')::int) FROM events) || ' ' || "
-               "(SELECT count(*) || ' ' || sum(balance) FROM customers)")
 TABLES = {"orders": "total = total + 0.01, status = 'shipped'", "customers": "balance = balance + 1",
           "events": "detail = jsonb_set(detail, '{took_ms}', to_jsonb((detail->>'took_ms')::int + 1))"}
-LOAD = os.getloadavg()[1]  # Of five minutes, before anything was started here.
 results = []  # {"what", "tool", "round", "seconds", "cpu_seconds", ...}
 turn = 0      # Which tool goes first alternates.
-
-
-def say(text):
-    print("bench: " + text, file=sys.stderr, flush=True)
-
-
-def run(*command, **more):
-    done = subprocess.run([str(word) for word in command], env={**ENV, **more.pop("env", {})}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, **more)
-    if done.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
-    return done.stdout
-
-
-def timed(*command):
-    """Run a command: its output, and what it took."""
-    os.sync()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        begin = time.monotonic()
-        process = subprocess.Popen([str(word) for word in command], env=ENV, stdout=out, stderr=err, text=True)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            raise SystemExit(f"bench: {' '.join(map(str, command))} failed:\n{out.read()}{err.read()}")
-        return out.read(), {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                            "system_seconds": usage.ru_stime, "peak_kib": usage.ru_maxrss}
 
 
 def tree_bytes(path, without):
@@ -100,7 +57,7 @@ class Pgark:
         self.wal = self.repo / cluster.name / "wal"
 
     def backup(self, kind):
-        output, cost = timed(*self.command, "backup", f"--type={kind}", "--output=json")
+        output, cost = bench.timed(*self.command, "backup", f"--type={kind}", "--output=json")
         report = json.loads(output)
         if report["type"] != kind:
             raise SystemExit(f"bench: pgark made a {report['type']} backup instead of an {kind}:\n{output}")
@@ -120,7 +77,7 @@ class Pgbackrest:
         self.wal = self.repo / "archive"
 
     def backup(self, kind):
-        _, cost = timed(*self.command, "backup", f"--type={kind}")
+        _, cost = bench.timed(*self.command, "backup", f"--type={kind}")
         last = json.loads(run(*self.command, "info", "--output=json"))[0]["backup"][-1]
         if last["type"] != kind:
             raise SystemExit(f"bench: pgBackRest made a {last['type']} backup instead of an {kind}")
@@ -129,74 +86,37 @@ class Pgbackrest:
 
 
 def write_config(cluster, tool, repo, more):
-    for what in ("log", "lock", "spool"):
-        (WORK / f"{cluster.name}-{tool}-{what}").mkdir(exist_ok=True)
     repo.mkdir(exist_ok=True)
-    config = WORK / f"{cluster.name}-{tool}.conf"
-    config.write_text(f"""[global]
-repo1-path={repo}
-log-path={WORK}/{cluster.name}-{tool}-log
-lock-path={WORK}/{cluster.name}-{tool}-lock
-spool-path={WORK}/{cluster.name}-{tool}-spool
-process-max={args.processes}
-start-fast=y
-compress-type=zst
-compress-level=1
-{more}[{cluster.name}]
-pg1-path={cluster.data}
-pg1-socket-path={WORK}
-pg1-port={cluster.port}
-pg1-user=postgres
-""", encoding="utf-8")
-    return config
+    return bench.write_config(f"{cluster.name}-{tool}", cluster.name, cluster.data, cluster.port, args.processes,
+                              f"repo1-path={repo}\n{more}")
 
 
 class Cluster:
     """A server with rows, archiving to pgark, and a stanza of it with each tool."""
 
     def __init__(self, name, port, mib):
-        self.name, self.port, self.mib, self.data = name, port, mib, WORK / name
-        say(f"making a cluster with {mib} MiB")
-        run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--data-checksums",
-            "-N")
-        with open(self.data / "postgresql.conf", "a", encoding="utf-8") as conf:
-            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{WORK}'\nport = {port}\nmax_wal_size = 32GB\n"
-                       "checkpoint_timeout = 1h\nshared_buffers = 512MB\nautovacuum = off\nfsync = off\n"
-                       "wal_compression = lz4\narchive_mode = on\narchive_command = 'true'\n")
-        self.start()
-        run(HERE / "make_data.sh", mib, 1, env={"PGPORT": str(port)})
-        self.sql("VACUUM (FREEZE, ANALYZE)")
+        self.name, self.port, self.mib = name, port, mib
+        self.data = bench.make_cluster(name, port, mib)
         self.tools = {"pgark": Pgark(self)}
         if "pgbackrest" in TOOLS:
             self.tools["pgbackrest"] = Pgbackrest(self)
         for tool in self.tools.values():
             run(*tool.command, "stanza-create")
-        self.sql(f"ALTER SYSTEM SET archive_command = '{' '.join(self.tools['pgark'].command)} archive-push %p'")
-        self.sql("SELECT pg_reload_conf()")
+        bench.archive_with(port, f"{' '.join(self.tools['pgark'].command)} archive-push %p")
         self.settle()
         self.pages = {}
         self.count_changed_pages()
 
-    def sql(self, text, port=None):
-        return run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", port or self.port, "-c", text).strip()
-
-    def start(self):
-        run("pg_ctl", "-D", self.data, "-l", WORK / f"{self.name}.log", "-w", "-t", "3600", "start")
+    def sql(self, text):
+        return bench.sql(text, self.port)
 
     def settle(self):
-        """Have everything written to the files, and all WAL archived."""
-        self.sql("CHECKPOINT")
-        wanted = self.sql("SELECT pg_walfile_name(pg_switch_wal())")
-        deadline = time.monotonic() + 600
-        while self.sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") < wanted:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"bench: {wanted} was not archived:\n{self.sql('TABLE pg_stat_archiver')}")
-            time.sleep(0.05)
+        bench.settle(self.port)
 
     def for_each_table(self, statements):
         """Run statements for all tables at once."""
         workers = [subprocess.Popen(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-p", str(self.port), "-o", "/dev/null",
-                                     *(word for statement in statements(table) for word in ("-c", statement))], env=ENV)
+                                     *(word for statement in statements(table) for word in ("-c", statement))], env=bench.env)
                    for table in TABLES]
         if [worker.wait() for worker in workers] != [0] * len(workers):
             raise SystemExit("bench: a statement failed")
@@ -247,7 +167,7 @@ class Cluster:
         place = WORK / "restored"
         remove_tree(place)
         place.mkdir(mode=0o700)
-        _, cost = timed(*program.command, "restore", f"--set={label}", f"--pg1-path={place}", "--archive-mode=off")
+        _, cost = bench.timed(*program.command, "restore", f"--set={label}", f"--pg1-path={place}", "--archive-mode=off")
         if number > 0:
             note(what, tool, number, cluster=self.name, label=label, **cost)
         else:
@@ -257,17 +177,7 @@ class Cluster:
     def check_restored(self, place, fingerprint):
         """Recover to the end of WAL, whoever restored it, and compare."""
         fetch = " ".join(self.tools["pgark"].command) + f' --pg1-path={place} archive-get %f "%p"'
-        port = self.port + 10
-        run("pg_ctl", "-D", place, "-l", WORK / "restored.log", "-w", "-t", "3600", "-o",
-            f"-p {port} -c archive_mode=off -c restore_command='{fetch}'", "start")
-        try:
-            while self.sql("SELECT pg_is_in_recovery()", port) != "f":
-                time.sleep(0.1)
-            found = self.sql(FINGERPRINT, port)
-        finally:
-            stop(place)
-        if found != fingerprint:
-            raise SystemExit(f"bench: the restored cluster differs: '{found}', not '{fingerprint}'")
+        bench.check_restored(place, self.port + 10, fingerprint, f"-c archive_mode=off -c restore_command='{fetch}'")
 
 
 def note(what, tool, number, **more):
@@ -276,18 +186,6 @@ def note(what, tool, number, **more):
     if "read_bytes" in more:
         text += f", read {more['read_bytes'] / 2**20:7.1f} MiB, added {more['added_bytes'] / 2**20:7.1f} MiB"
     say(text)
-
-
-def stop(data):
-    if (data / "postmaster.pid").exists():
-        subprocess.run(["pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop"], env=ENV, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
-
-
-def remove_tree(path):
-    if path.exists():
-        subprocess.run(["chmod", "-R", "u+w", str(path)], check=False)
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def at_random(share):
@@ -368,19 +266,10 @@ def ratio(value, base):
 
 
 def report():
-    machine = {"cpu": "unknown", "cores": os.cpu_count(), "kernel": platform.release(), "load_before": LOAD,
-               "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)}
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            machine["cpu"] = line.split(":")[1].strip()
-            break
-    versions = {"pgark": run(PGARK, "--version").strip().splitlines()[0], "postgres": run("postgres", "--version").strip()}
+    versions = {"pgark": bench.version(PGARK), "postgres": bench.version("postgres")}
     if "pgbackrest" in TOOLS:
-        versions["pgbackrest"] = run("pgbackrest", "version").strip()
-    out = HERE.parent / "bench" / "results" / f"incr-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"machine": machine, "versions": versions, "mib": args.mib, "processes": args.processes,
-                               "runs": results}, indent=1) + "\n", encoding="utf-8")
+        versions["pgbackrest"] = bench.version("pgbackrest", "version")
+    machine, out = bench.keep_results(versions, mib=args.mib, processes=args.processes, runs=results)
     print(f"{args.mib} MiB of rows, {args.processes} processes, zstd level 1, page cache warm; {machine['cpu']}, "
           f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, load before {LOAD:.1f}; {'; '.join(versions.values())}.\n")
     if "changes" in args.only:
@@ -389,7 +278,7 @@ def report():
         report_tenth()
     if "size" in args.only:
         report_size()
-    print(f"\nEvery measurement: {out.relative_to(HERE.parent)}")
+    print(f"\nEvery measurement: {out}")
 
 
 def compression(tool):
@@ -437,10 +326,6 @@ def report_size():
 
 
 def main():
-    if os.getuid() == 0:
-        raise SystemExit("bench: PostgreSQL refuses to run as root; run ./dev bench incr")
-    (WORK / "bin").mkdir()
-    (WORK / "bin" / "pgark").symlink_to(PGARK)
     large = Cluster("large", 5475, args.mib)
     made = 0
     if "changes" in args.only:
@@ -454,21 +339,9 @@ def main():
     report()
 
 
-def interrupted(*_):
-    raise SystemExit("bench: interrupted")
-
-
-signal.signal(signal.SIGTERM, interrupted)
-try:
-    main()
-except BaseException:
-    for log in sorted(WORK.glob("*.log")):
-        say(f"end of {log.name}:\n" + "".join(log.read_text(errors="replace").splitlines(True)[-10:]))
-    raise
-finally:
+def clean_up():
     for directory in ("large", "small", "restored"):
-        stop(WORK / directory)
-    if args.keep:
-        say(f"kept {WORK}")
-    else:
-        remove_tree(WORK)
+        bench.stop(WORK / directory)
+
+
+bench.go(main, clean_up, args.keep)

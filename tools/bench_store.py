@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 """What latency costs: full backups into S3 (Ceph's gateway, as in the tests) and restores from it, through a proxy that
 delays every call by 0 ms or by --ms, in turns, with a repository on the local disk for comparison. The cluster archives
 into the same repository, so what a backup waits for is part of it.
@@ -15,18 +15,12 @@ import hmac
 import json
 import os
 import pathlib
-import platform
-import shutil
-import signal
 import statistics
 import subprocess
-import sys
-import tempfile
-import time
 import urllib.request
 
-HERE = pathlib.Path(__file__).resolve().parent
-BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+from bench_common import FINGERPRINT, LOAD, PGARK, Bench, remove_tree, say
+
 PORT = 5481
 
 options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,49 +32,13 @@ options.add_argument("--without-posix", action="store_true")
 options.add_argument("--keep", action="store_true", help="keep the scratch directory")
 args = options.parse_args()
 
-PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent / "build/pgark")).resolve()
 PROGRAMS = pathlib.Path(os.environ.get("PGARK_PROGRAMS", PGARK.parent)).resolve()
-WORK = pathlib.Path(tempfile.mkdtemp(prefix="pgark-bench-store-"))
-ENV = {**os.environ, "PATH": f"{WORK}/bin:{BIN}:{os.environ['PATH']}", "PGHOST": str(WORK), "PGUSER": "postgres",
-       "PGPORT": str(PORT), "PGDATABASE": "postgres", "TZ": "UTC", "LC_ALL": "C",
-       "PGOPTIONS": "-c client_min_messages=warning"}
-FINGERPRINT = ("SELECT (SELECT count(*) || ' ' || sum(total) FROM orders) || ' ' || "
-               "(SELECT count(*) || ' ' || sum((detail->>'took_ms')::int) FROM events) || ' ' || "
-               "(SELECT count(*) || ' ' || sum(balance) FROM customers)")
-LOAD = os.getloadavg()[1]  # Of five minutes, before anything was started here.
+bench = Bench("store")
+run, WORK = bench.run, bench.work
 PLACES = [] if args.without_posix else ["posix"]
 PLACES += ["s3, 0 ms", f"s3, {args.ms} ms"]
 results = []
 proxies = []  # Processes to end.
-
-
-def say(text):
-    print("bench: " + text, file=sys.stderr, flush=True)
-
-
-def run(*command, **more):
-    done = subprocess.run([str(word) for word in command], env={**ENV, **more.pop("env", {})}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, **more)
-    if done.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
-    return done.stdout
-
-
-def timed(*command):
-    """Run a command: its output, and what it took."""
-    os.sync()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        begin = time.monotonic()
-        process = subprocess.Popen([str(word) for word in command], env=ENV, stdout=out, stderr=err, text=True)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            raise SystemExit(f"bench: {' '.join(map(str, command))} failed:\n{out.read()}{err.read()}")
-        return out.read(), {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                            "peak_kib": usage.ru_maxrss}
 
 
 class S3:
@@ -143,57 +101,9 @@ repo1-s3-key-secret={self.at['secret']}
 """
 
 
-def write_config(name, repository):
-    for what in ("log", "lock", "spool"):
-        (WORK / f"{name}-{what}").mkdir()
-    config = WORK / f"{name}.conf"
-    config.write_text(f"""[global]
-{repository}log-path={WORK}/{name}-log
-lock-path={WORK}/{name}-lock
-spool-path={WORK}/{name}-spool
-process-max={args.processes}
-start-fast=y
-compress-type=zst
-compress-level=1
-[main]
-pg1-path={WORK}/data
-pg1-socket-path={WORK}
-pg1-port={PORT}
-pg1-user=postgres
-""", encoding="utf-8")
+def configure(name, repository):
+    config = bench.write_config(name, "main", WORK / "data", PORT, args.processes, repository)
     return ["pgark", f"--config={config}", "--stanza=main"]
-
-
-def sql(text, port=PORT):
-    return run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", port, "-c", text).strip()
-
-
-def make_cluster():
-    say(f"making a cluster with {args.mib} MiB")
-    data = WORK / "data"
-    run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--data-checksums", "-N")
-    with open(data / "postgresql.conf", "a", encoding="utf-8") as conf:
-        conf.write(f"listen_addresses = ''\nunix_socket_directories = '{WORK}'\nport = {PORT}\nmax_wal_size = 32GB\n"
-                   "checkpoint_timeout = 1h\nshared_buffers = 512MB\nautovacuum = off\nfsync = off\n"
-                   "wal_compression = lz4\narchive_mode = on\narchive_command = 'true'\n")
-    run("pg_ctl", "-D", data, "-l", WORK / "server.log", "-w", "-t", "3600", "start")
-    run(HERE / "make_data.sh", args.mib, 1)
-    sql("VACUUM (FREEZE, ANALYZE)")
-    return sql(FINGERPRINT)
-
-
-def archive_with(command):
-    """Let the server archive with `command`, and all WAL there is be archived."""
-    sql(f"ALTER SYSTEM SET archive_command = '{command}'")
-    sql("SELECT pg_reload_conf()")
-    time.sleep(1)  # Until the archiver has read it.
-    sql("CHECKPOINT")
-    wanted = sql("SELECT pg_walfile_name(pg_switch_wal())")
-    deadline = time.monotonic() + 600
-    while sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") < wanted:
-        if time.monotonic() > deadline:
-            raise SystemExit(f"bench: {wanted} was not archived:\n{sql('TABLE pg_stat_archiver')}")
-        time.sleep(0.05)
 
 
 def note(what, place, number, s3, before, cost):
@@ -205,41 +115,16 @@ def note(what, place, number, s3, before, cost):
 
 def measure(tool, place, number, s3, fingerprint):
     before = s3.counts()
-    output, cost = timed(*tool, "backup", "--type=full", "--output=json")
+    output, cost = bench.timed(*tool, "backup", "--type=full", "--output=json")
     note("backup", place, number, s3, before, cost)
     label = json.loads(output)["label"]
     restored = WORK / "restored"
     before = s3.counts()
-    _, cost = timed(*tool, "restore", f"--set={label}", f"--pg1-path={restored}", "--archive-mode=off")
+    _, cost = bench.timed(*tool, "restore", f"--set={label}", f"--pg1-path={restored}", "--archive-mode=off")
     note("restore", place, number, s3, before, cost)
     if number == 1:
-        check_restored(restored, fingerprint)
+        bench.check_restored(restored, PORT + 1, fingerprint)
     remove_tree(restored)
-
-
-def check_restored(place, fingerprint):
-    """Recover to the end of WAL and compare."""
-    run("pg_ctl", "-D", place, "-l", WORK / "restored.log", "-w", "-t", "3600", "-o", f"-p {PORT + 1}", "start")
-    try:
-        while sql("SELECT pg_is_in_recovery()", PORT + 1) != "f":
-            time.sleep(0.1)
-        found = sql(FINGERPRINT, PORT + 1)
-    finally:
-        stop(place)
-    if found != fingerprint:
-        raise SystemExit(f"bench: the restored cluster differs: '{found}', not '{fingerprint}'")
-
-
-def stop(data):
-    if (data / "postmaster.pid").exists():
-        subprocess.run(["pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop"], env=ENV, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
-
-
-def remove_tree(path):
-    if path.exists():
-        subprocess.run(["chmod", "-R", "u+w", str(path)], check=False)
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def median(what, place, field):
@@ -248,18 +133,9 @@ def median(what, place, field):
 
 
 def report():
-    machine = {"cpu": "unknown", "cores": os.cpu_count(), "kernel": platform.release(), "load_before": LOAD,
-               "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)}
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            machine["cpu"] = line.split(":")[1].strip()
-            break
-    versions = {"pgark": run(PGARK, "--version").strip().splitlines()[0],
-                "postgres": run("postgres", "--version").strip(), "radosgw": run("radosgw", "--version").strip()}
-    out = HERE.parent / "bench" / "results" / f"store-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"machine": machine, "versions": versions, "mib": args.mib, "processes": args.processes,
-                               "latency_ms": args.ms, "runs": results}, indent=1) + "\n", encoding="utf-8")
+    versions = {"pgark": bench.version(PGARK), "postgres": bench.version("postgres"),
+                "radosgw": bench.version("radosgw")}
+    machine, out = bench.keep_results(versions, mib=args.mib, processes=args.processes, latency_ms=args.ms, runs=results)
     print(f"{args.mib} MiB of rows, {args.processes} processes, zstd level 1; {machine['cpu']}, {machine['cores']} cores "
           f"that the gateway and the proxy share, {machine['memory_gib']:.0f} GiB, load before {LOAD:.1f}; "
           f"{'; '.join(versions.values())}.\n")
@@ -272,50 +148,36 @@ def report():
             ratio = "" if place == "posix" else f"{seconds / base:.3f}"
             print(f"| {what} | {place} | {seconds:.2f} | {ratio} | {median(what, place, 'cpu_seconds'):.2f} "
                   f"| {median(what, place, 'requests') or ''} | {median(what, place, 'connections') or ''} |")
-    print(f"\nEvery measurement: {out.relative_to(HERE.parent)}")
+    print(f"\nEvery measurement: {out}")
 
 
 def main():
-    if os.getuid() == 0:
-        raise SystemExit("bench: PostgreSQL refuses to run as root; run ./dev bench store")
-    (WORK / "bin").mkdir()
-    (WORK / "bin" / "pgark").symlink_to(PGARK)
     s3 = S3()
-    fingerprint = make_cluster()
-    tools = {"s3": write_config("s3", s3.settings())}
+    bench.make_cluster("data", PORT, args.mib)
+    fingerprint = bench.sql(FINGERPRINT, PORT)
+    tools = {"s3": configure("s3", s3.settings())}
     if not args.without_posix:
         (WORK / "repo").mkdir()
-        tools["posix"] = write_config("posix", f"repo1-path={WORK}/repo\n")
+        tools["posix"] = configure("posix", f"repo1-path={WORK}/repo\n")
     for tool in tools.values():
         run(*tool, "stanza-create")
     for number in range(1, args.rounds + 1):
         for place in PLACES if number % 2 else PLACES[::-1]:
             kind = place.split(",")[0]
             s3.set_latency(args.ms if place == PLACES[-1] else 0)
-            archive_with(" ".join(tools[kind]) + " archive-push %p")
+            bench.archive_with(PORT, " ".join(tools[kind]) + " archive-push %p")
+            bench.settle(PORT)
             measure(tools[kind], place, number, s3, fingerprint)
     report()
 
 
-def interrupted(*_):
-    raise SystemExit("bench: interrupted")
-
-
-signal.signal(signal.SIGTERM, interrupted)
-try:
-    main()
-except BaseException:
-    for log in sorted(WORK.glob("*.log")):
-        say(f"end of {log.name}:\n" + "".join(log.read_text(errors="replace").splitlines(True)[-10:]))
-    raise
-finally:
+def clean_up():
     for directory in ("data", "restored"):
-        stop(WORK / directory)
+        bench.stop(WORK / directory)
     for proxy in proxies:
         proxy.terminate()
     if (WORK / "servers").exists():
         subprocess.run([str(PROGRAMS / "object_servers"), "stop", "s3", str(WORK / "servers")], check=False)
-    if args.keep:
-        say(f"kept {WORK}")
-    else:
-        remove_tree(WORK)
+
+
+bench.go(main, clean_up, args.keep)

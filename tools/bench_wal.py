@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 """WAL in and out: segments a second through archive-push and archive-get, pgark against pgBackRest, each synchronous and
 asynchronous, on a repository that answers at once and on one where every call takes 30 ms; and how long a server takes
 to recover 1 GiB of WAL through restore_command against the same WAL lying in pg_wal already.
@@ -10,22 +10,17 @@ Run it as `./dev bench wal [--segments=N] [--rounds=N] [--processes=N] [--latenc
 """
 import argparse
 import contextlib
-import datetime
-import json
 import os
 import pathlib
-import platform
 import shutil
 import signal
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
+from bench_common import HERE, PGARK, Bench, say
+
 SEGMENT_MIB = 16
-BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 
 options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 options.add_argument("--segments", type=int, default=64)
@@ -37,10 +32,9 @@ options.add_argument("--only", default="push,get,recovery")
 options.add_argument("--keep", action="store_true")
 args = options.parse_args()
 
-PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent / "build/pgark")).resolve()
-WORK = pathlib.Path(tempfile.mkdtemp(prefix="pgark-bench-wal-"))
-ENV = {**os.environ, "PATH": f"{WORK}/bin:{BIN}:{os.environ['PATH']}", "PGHOST": str(WORK), "PGUSER": "postgres",
-       "PGDATABASE": "postgres", "PGPORT": "5473", "TZ": "UTC", "LC_ALL": "C"}
+bench = Bench("wal")
+bench.env["PGPORT"] = "5473"
+run, WORK = bench.run, bench.work
 TOOLS = ["pgark"] if args.without_pgbackrest else ["pgark", "pgbackrest"]
 FINGERPRINT = "SELECT count(*) || ' ' || sum(delta) FROM pgbench_history"
 fingerprint = ""  # Of the cluster at the end of its WAL.
@@ -48,20 +42,8 @@ recovered_mib = 0  # WAL from the base backup to there.
 results = []  # {"what", "tool", "mode", "latency_ms", "round", "seconds", "segments"}
 
 
-def say(text):
-    print("bench: " + text, file=sys.stderr, flush=True)
-
-
-def run(*command, **more):
-    done = subprocess.run([str(word) for word in command], env=more.pop("env", ENV), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, **more)
-    if done.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
-    return done.stdout
-
-
 def sql(text, port=5473):
-    return run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", port, "-c", text).strip()
+    return bench.sql(text, port)
 
 
 def start(data, log, *more):
@@ -70,7 +52,7 @@ def start(data, log, *more):
 
 def stop(data):
     if (data / "postmaster.pid").exists():
-        subprocess.run(["pg_ctl", "-D", str(data), "-m", "fast", "-w", "stop"], env=ENV, stdout=subprocess.DEVNULL,
+        subprocess.run(["pg_ctl", "-D", str(data), "-m", "fast", "-w", "stop"], env=bench.env, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)
 
 
@@ -161,8 +143,8 @@ def create_stanza(tool):
 
 def slowed(tool, latency):
     if latency == 0:
-        return ENV
-    return {**ENV, "LD_PRELOAD": str(WORK / "slow_store.so"), "PGARK_SLOW_PATH": str(WORK / f"{tool}-repo"),
+        return {}
+    return {"LD_PRELOAD": str(WORK / "slow_store.so"), "PGARK_SLOW_PATH": str(WORK / f"{tool}-repo"),
             "PGARK_SLOW_MS": str(latency)}
 
 
@@ -266,24 +248,16 @@ def median(what, tool, mode, latency=0):
 
 
 def report():
-    machine = {"cpu": "unknown", "cores": os.cpu_count(), "kernel": platform.release()}
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            machine["cpu"] = line.split(":")[1].strip()
-            break
-    versions = {"pgark": run(PGARK, "--version").strip().splitlines()[0], "postgres": run("postgres", "--version").strip()}
+    versions = {"pgark": bench.version(PGARK), "postgres": bench.version("postgres")}
     if not args.without_pgbackrest:
-        versions["pgbackrest"] = run("pgbackrest", "version").strip()
-    out = HERE.parent / "bench" / "results" / f"wal-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"machine": machine, "versions": versions, "segment_mib": SEGMENT_MIB,
-                               "processes": args.processes, "runs": results}, indent=1) + "\n", encoding="utf-8")
+        versions["pgbackrest"] = bench.version("pgbackrest", "version")
+    machine, out = bench.keep_results(versions, segment_mib=SEGMENT_MIB, processes=args.processes, runs=results)
     print(f"{args.segments} segments of {SEGMENT_MIB} MiB written by pgbench, {args.processes} processes, zstd level 1, "
           f"medians of {args.rounds} rounds; {machine['cpu']}, {machine['cores']} cores; {'; '.join(versions.values())}.\n")
     if median("push", "pgark", "sync"):
         report_segments()
     report_recovery()
-    print(f"\nEvery measurement: {out.relative_to(HERE.parent)}")
+    print(f"\nEvery measurement: {out}")
 
 
 def report_segments():
@@ -313,10 +287,6 @@ def report_recovery():
 
 
 def main():
-    if os.getuid() == 0:
-        raise SystemExit("bench: PostgreSQL refuses to run as root; run ./dev bench wal")
-    (WORK / "bin").mkdir()
-    (WORK / "bin" / "pgark").symlink_to(PGARK)
     run("cc", "-O2", "-shared", "-fPIC", "-o", WORK / "slow_store.so", HERE.parent / "bench" / "slow_store.c", "-ldl")
     wanted = args.only.split(",")
     make_wal()
@@ -339,15 +309,10 @@ def main():
     report()
 
 
-try:
-    main()
-except BaseException:
-    args.keep = True
-    say(f"kept {WORK}")
-    raise
-finally:
+def clean_up():
     kill_helpers()
     for directory in ("data", "recovering"):
         stop(WORK / directory)
-    if not args.keep:
-        shutil.rmtree(WORK, ignore_errors=True)
+
+
+bench.go(main, clean_up, args.keep)
