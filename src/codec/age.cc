@@ -195,24 +195,6 @@ Result<Secret> find_file_key(const Header& header, std::span<const AgeIdentity> 
 
 // ---- payload --------------------------------------------------------------------------------------------------------
 
-Result<> seal_payload(const Secret& file_key, Bytes plaintext, std::vector<std::byte>& out) {
-  std::array<std::byte, kPayloadNonceBytes> nonce;
-  TRY(random_bytes(nonce));
-  const Secret key = derive(file_key.bytes(), nonce, "payload");
-  out.insert(out.end(), nonce.begin(), nonce.end());
-  for (uint64_t index = 0;; ++index) {
-    const Bytes chunk = plaintext.first(std::min(plaintext.size(), kChunkBytes));
-    plaintext = plaintext.subspan(chunk.size());
-    const size_t at = out.size();
-    out.insert(out.end(), chunk.begin(), chunk.end());
-    out.resize(out.size() + kAeadTagBytes);
-    const MutableBytes sealed = MutableBytes(out).subspan(at);
-    TRY(aead_seal(key_view(key), chunk_nonce(index, plaintext.empty()), {}, sealed.first(chunk.size()),
-                  sealed.last<kAeadTagBytes>(), Aead::kChaCha20Poly1305));
-    if (plaintext.empty()) return {};
-  }
-}
-
 Result<Secret> open_payload(const Secret& file_key, Bytes payload) {
   constexpr size_t kSealedChunkBytes = kChunkBytes + kAeadTagBytes;
   if (payload.size() < kPayloadNonceBytes + kAeadTagBytes) return corrupt("it ends too early");
@@ -331,7 +313,10 @@ Result<std::vector<AgeIdentity>> parse_age_identities(std::string_view text) {
   return identities;
 }
 
-Result<std::vector<std::byte>> age_encrypt(std::span<const AgeRecipient> recipients, Bytes plaintext) {
+AgeEncryptor::AgeEncryptor(Secret key, Sink sink)
+    : key_(std::move(key)), chunk_(kChunkBytes + kAeadTagBytes), sink_(std::move(sink)) {}
+
+Result<AgeEncryptor> AgeEncryptor::start(std::span<const AgeRecipient> recipients, Sink sink) {
   if (recipients.empty()) return Error(Errc::kInvalid, "encrypt age file: there is no recipient");
   Secret file_key(kFileKeyBytes);
   TRY_CTX(random_bytes(file_key.bytes()), "encrypt age file");
@@ -342,12 +327,44 @@ Result<std::vector<std::byte>> age_encrypt(std::span<const AgeRecipient> recipie
   }
   header += "---";
   header += " " + base64_encode(header_mac(file_key, header), Base64::kStandardNoPadding) + "\n";
+  std::array<std::byte, kPayloadNonceBytes> nonce;
+  TRY_CTX(random_bytes(nonce), "encrypt age file");
+  TRY(sink(as_bytes(header)));
+  TRY(sink(nonce));
+  return AgeEncryptor(derive(file_key.bytes(), nonce, "payload"), std::move(sink));
+}
+
+Result<> AgeEncryptor::write(Bytes plaintext) {
+  while (!plaintext.empty()) {
+    // A full chunk may be the last, as long as nothing comes after it.
+    if (gathered_ == kChunkBytes) TRY(seal_chunk(false));
+    const Bytes part = plaintext.first(std::min(plaintext.size(), kChunkBytes - gathered_));
+    std::copy(part.begin(), part.end(), chunk_.bytes().subspan(gathered_).begin());
+    gathered_ += part.size();
+    plaintext = plaintext.subspan(part.size());
+  }
+  return {};
+}
+
+Result<> AgeEncryptor::finish() { return seal_chunk(true); }
+
+Result<> AgeEncryptor::seal_chunk(bool is_last) {
+  const MutableBytes sealed = chunk_.bytes().first(gathered_ + kAeadTagBytes);
+  TRY_CTX(aead_seal(key_view(key_), chunk_nonce(index_++, is_last), {}, sealed.first(gathered_),
+                    sealed.last<kAeadTagBytes>(), Aead::kChaCha20Poly1305),
+          "encrypt age file");
+  gathered_ = 0;
+  return sink_(sealed);
+}
+
+Result<std::vector<std::byte>> age_encrypt(std::span<const AgeRecipient> recipients, Bytes plaintext) {
   std::vector<std::byte> file;
-  // No growing: a buffer left behind would hold plaintext of the chunk being sealed.
-  file.reserve(header.size() + kPayloadNonceBytes + plaintext.size() +
-               (plaintext.size() / kChunkBytes + 1) * kAeadTagBytes);
-  file.insert(file.end(), as_bytes(header).begin(), as_bytes(header).end());
-  TRY_CTX(seal_payload(file_key, plaintext, file), "encrypt age file");
+  TRY_ASSIGN(AgeEncryptor encryptor, AgeEncryptor::start(recipients, [&file](Bytes part) -> Result<> {
+               file.insert(file.end(), part.begin(), part.end());
+               return {};
+             }));
+  TRY(encryptor.write(plaintext));
+  TRY(encryptor.finish());
   return file;
 }
 

@@ -2,6 +2,7 @@
 // identities, which may be kept far from here, can open them. Interchangeable with the programs age and age-keygen.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +46,33 @@ Secret format_age_identity_file(const AgeIdentity& identity, std::string_view cr
 /// Errors: kInvalid, naming the line but not its text, or if there is no identity; kUnsupported for identity files that
 ///         are encrypted themselves, for SSH keys and plug-ins.
 Result<std::vector<AgeIdentity>> parse_age_identities(std::string_view text);
+
+/// Encrypts what passes by, in memory of one chunk (64 KiB) whatever the size. What was written without finish() does
+/// not decrypt.
+class AgeEncryptor {
+ public:
+  using Sink = std::function<Result<>(Bytes)>;
+
+  /// Write the head of the file to `sink`: to every one of `recipients`.
+  /// Errors: kInvalid without recipients; kTransient without randomness; of `sink`.
+  static Result<AgeEncryptor> start(std::span<const AgeRecipient> recipients, Sink sink);
+  AgeEncryptor(AgeEncryptor&&) = default;
+  AgeEncryptor& operator=(AgeEncryptor&&) = default;
+
+  /// Errors: of `sink`.
+  Result<> write(Bytes plaintext);
+  Result<> finish();
+
+ private:
+  AgeEncryptor(Secret key, Sink sink);
+  Result<> seal_chunk(bool is_last);
+
+  Secret key_;    // Of the payload.
+  Secret chunk_;  // Plaintext gathered, then sealed in place, with its tag behind it.
+  size_t gathered_ = 0;
+  uint64_t index_ = 0;
+  Sink sink_;
+};
 
 /// Encrypt to every one of `recipients`.
 /// Errors: kInvalid without recipients; kTransient without randomness.

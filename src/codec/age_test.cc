@@ -215,6 +215,44 @@ TEST(Age, DecryptsWhatItEncrypted) {
   }
 }
 
+TEST(AgeEncryptor, GivesTheSameHoweverTheTextComes) {
+  const auto identities = one_identity();
+  for (const size_t size : kSizes) {
+    const std::string plain = pattern(size);
+    for (const size_t piece : {size_t{1000}, size_t{65536}, size_t{300'000}}) {
+      std::vector<std::byte> file;
+      size_t largest = 0;
+      auto encryptor = AgeEncryptor::start({{identities[0].recipient}}, [&](Bytes part) -> Result<> {
+        file.insert(file.end(), part.begin(), part.end());
+        largest = std::max(largest, part.size());
+        return {};
+      });
+      ASSERT_TRUE(encryptor.has_value());
+      for (size_t at = 0; at < size; at += piece)
+        ASSERT_TRUE(encryptor->write(as_bytes(plain).subspan(at, std::min(piece, size - at))).has_value());
+      // What has come so far is no file yet.
+      EXPECT_FALSE(age_decrypt(identities, file).has_value());
+      ASSERT_TRUE(encryptor->finish().has_value());
+      EXPECT_LE(largest, 65536u + 16);
+      const auto decrypted = age_decrypt(identities, file);
+      ASSERT_TRUE(decrypted.has_value()) << size << ": " << decrypted.error().message();
+      EXPECT_EQ(decrypted->text(), plain);
+    }
+  }
+}
+
+TEST(AgeEncryptor, EndsWithTheErrorOfItsSink) {
+  const auto identities = one_identity();
+  int calls = 0;
+  auto encryptor = AgeEncryptor::start({{identities[0].recipient}}, [&](Bytes) -> Result<> {
+    if (++calls > 2) return Error(Errc::kNoSpace, "disk full");
+    return {};
+  });
+  ASSERT_TRUE(encryptor.has_value());
+  EXPECT_EQ(encryptor->write(as_bytes(pattern(70'000))).error().code(), Errc::kNoSpace);
+  EXPECT_EQ(AgeEncryptor::start({}, [](Bytes) -> Result<> { return {}; }).error().code(), Errc::kInvalid);
+}
+
 TEST(Age, AnyRecipientOpensAndNobodyElse) {
   std::vector<AgeIdentity> identities;
   std::vector<AgeRecipient> recipients;

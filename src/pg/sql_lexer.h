@@ -23,4 +23,7 @@ struct LexedSql {
 /// Errors: kInvalid with the line where something begins that does not end.
 Result<LexedSql> lex_sql(std::string_view sql);
 
+/// Whether a word in lower case is no identifier everywhere: pg_dump quotes names that are.
+bool is_sql_keyword(std::string_view word);
+
 }  // namespace pgark::pg

@@ -71,12 +71,9 @@ class RoleFinder {
 
   void name(size_t at) {
     if (at >= count()) return;
-    static constexpr std::string_view kNone[] = {"public",  "current_user", "session_user", "current_role",
-                                                 "default", "none",         "all"};
     if (token(at).kind == Kind::kQuotedIdentifier) return found_.push_back(parts_[at]);
     const std::string plain = word(at);
-    if (!plain.empty() && std::find(std::begin(kNone), std::end(kNone), plain) == std::end(kNone))
-      found_.push_back(parts_[at]);
+    if (!plain.empty() && plain != "public" && !is_sql_keyword(plain)) found_.push_back(parts_[at]);
   }
   // One or more with commas between; where the list ended.
   size_t names(size_t at) {
@@ -203,6 +200,14 @@ std::string role_name(const SqlToken& token) {
   return token.kind == Kind::kString ? literal_text(token.text) : identifier_name(token.text);
 }
 
+bool grow_together(char a, char b) {
+  const auto is_open = [](char c) {
+    return c == '"' || c == '\'' || c == '_' || c == '$' || c == '&' || (c >= '0' && c <= '9') ||
+           (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 0x80;
+  };
+  return is_open(a) && is_open(b);
+}
+
 std::vector<size_t> find_roles(const LexedSql& sql) {
   std::vector<size_t> all;
   for (const LexedSql::Statement& statement : sql.statements) {
@@ -221,15 +226,21 @@ Result<std::string> map_roles(std::string_view statements, const RoleMap& roles)
   TRY_ASSIGN_CTX(const LexedSql sql, lex_sql(statements), "rename roles");
   std::string mapped;
   const char* copied = statements.data();
+  const char* const end = copied + statements.size();
   for (const size_t at : find_roles(sql)) {
     const SqlToken& token = sql.tokens[at];
     const auto found = roles.find(role_name(token));
     if (found == roles.end()) continue;
     mapped.append(copied, token.text.data());
-    mapped += token.kind == Kind::kString ? quote_literal(found->second) : quote_identifier(found->second);
+    const std::string name =
+        token.kind == Kind::kString ? quote_literal(found->second) : quote_identifier(found->second);
+    // Where nothing separates a name from its neighbours, another name might grow together with them.
+    if (!mapped.empty() && grow_together(mapped.back(), name.front())) mapped += ' ';
+    mapped += name;
     copied = token.text.data() + token.text.size();
+    if (copied != end && grow_together(name.back(), *copied)) mapped += ' ';
   }
-  mapped.append(copied, statements.data() + statements.size());
+  mapped.append(copied, end);
   return mapped;
 }
 

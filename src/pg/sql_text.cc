@@ -186,7 +186,7 @@ bool is_plain_identifier(std::string_view name) {
   const auto is_first = [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; };
   return !name.empty() && is_first(name.front()) &&
          std::all_of(name.begin(), name.end(), [&](char c) { return is_first(c) || (c >= '0' && c <= '9'); }) &&
-         !std::binary_search(kKeywords.begin(), kKeywords.end(), name);
+         !is_sql_keyword(name);
 }
 
 std::string between(char quote, std::string_view text, char doubled_too) {
@@ -212,6 +212,8 @@ Result<std::vector<std::string>> split_sql_statements(std::string_view script) {
   }
   return statements;
 }
+
+bool is_sql_keyword(std::string_view word) { return std::binary_search(kKeywords.begin(), kKeywords.end(), word); }
 
 std::string quote_identifier(std::string_view name) {
   return is_plain_identifier(name) ? std::string(name) : between('"', name, '"');
