@@ -6,75 +6,37 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "store/posix_writer.h"
+#include "store/tree_listing.h"
 
 namespace pgark {
 namespace {
 
-/// Collects one page of a listing by walking the directories that can hold keys of it, in the order of whole keys.
-class Lister {
+class PosixTree final : public DirectoryTree {
  public:
-  Lister(const PosixRoot& root, const ListRequest& request) : root_(root), request_(request) {}
+  explicit PosixTree(const PosixRoot& root) : root_(root) {}
 
-  Result<ListPage> run() {
-    // Everything wanted lies below the directory part of the prefix; the rest of the tree need not be read.
-    const std::string start = directory_of(request_.prefix);
-    if (start.empty() ? request_.prefix.starts_with('/') : !check_object_key({start}).has_value()) return ListPage{};
-    TRY(walk(start));
-    return std::move(page_);
+  Result<std::vector<Entry>> read(const std::string& directory) override {
+    TRY_ASSIGN(auto found, root_.read_directory(directory, "list directory"));
+    std::vector<Entry> entries;
+    entries.reserve(found.size());
+    for (DirectoryEntry& entry : found)
+      if (!entry.is_temporary) entries.push_back({std::move(entry.name), entry.is_directory});
+    return entries;
+  }
+  Result<std::optional<Attributes>> look(const std::string& key) override {
+    struct stat status {};
+    if (::fstatat(root_.fd(), key.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT || errno == ENOTDIR) return std::optional<Attributes>();
+      return root_.fail(errno, "list object", key);
+    }
+    return std::optional(Attributes{static_cast<uint64_t>(status.st_size), modified_of(status)});
   }
 
  private:
-  /// False once the page is full.
-  Result<bool> walk(const std::string& directory) {
-    const std::string above = directory.empty() ? "" : directory + "/";
-    TRY_ASSIGN(const auto entries, root_.read_directory(directory, "list directory"));
-    // "a-b" comes before "a/c": a directory stands where its keys stand, behind the slash.
-    struct Place {
-      std::string sort_key;
-      bool is_directory;
-    };
-    std::vector<Place> places;
-    for (const DirectoryEntry& entry : entries) {
-      if (entry.is_temporary) continue;
-      std::string key = above + entry.name + (entry.is_directory ? "/" : "");
-      if (entry.is_directory ? may_hold(key) : wanted(key)) places.push_back({std::move(key), entry.is_directory});
-    }
-    std::ranges::sort(places, {}, &Place::sort_key);
-    for (Place& place : places) {
-      if (place.is_directory) {
-        place.sort_key.pop_back();
-        TRY_ASSIGN(const bool more, walk(place.sort_key));
-        if (!more) return false;
-        continue;
-      }
-      struct stat status {};
-      if (::fstatat(root_.fd(), place.sort_key.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT || errno == ENOTDIR) continue;  // Removed since the directory was read.
-        return root_.fail(errno, "list object", place.sort_key);
-      }
-      if (page_.objects.size() == request_.limit) {
-        page_.more = true;
-        return false;
-      }
-      page_.objects.push_back(
-          {ObjectKey{std::move(place.sort_key)}, static_cast<uint64_t>(status.st_size), modified_of(status)});
-    }
-    return true;
-  }
-
-  bool wanted(const std::string& key) const { return key.starts_with(request_.prefix) && key > request_.after; }
-  bool may_hold(const std::string& directory_slash) const {
-    const bool in_prefix = directory_slash.starts_with(request_.prefix) || request_.prefix.starts_with(directory_slash);
-    return in_prefix && (directory_slash > request_.after || request_.after.starts_with(directory_slash));
-  }
-
   const PosixRoot& root_;
-  const ListRequest& request_;
-  ListPage page_;
 };
 
 }  // namespace
@@ -150,7 +112,8 @@ Result<size_t> PosixStore::read(const ObjectKey& key, uint64_t offset, MutableBy
 
 Result<ListPage> PosixStore::list(const ListRequest& request) {
   if (request.limit == 0) return root_->fail(Errc::kInvalid, "list objects of", request.prefix, "the limit is 0");
-  TRY_ASSIGN(ListPage page, Lister(*root_, request).run());
+  PosixTree tree(*root_);
+  TRY_ASSIGN(ListPage page, list_tree(tree, request));
   // After the walk, since what it did not find is believed to be absent.
   TRY(root_->check("list objects of", request.prefix));
   return page;

@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "store/posix_root.h"
+#include "store/tree_listing.h"
 
 namespace pgark {
 namespace {
@@ -38,65 +39,27 @@ Result<SftpAnswer<std::vector<SftpName>>> read_names(SftpConnection& connection,
   return all;
 }
 
-/// Collects one page by walking the directories that can hold keys of it, in the order of whole keys.
-class SftpLister {
+/// The directories of a server, whose entries tell everything.
+class SftpTree final : public DirectoryTree {
  public:
-  SftpLister(const SftpRoot& root, SftpConnection& connection, const ListRequest& request)
-      : root_(root), connection_(connection), request_(request) {}
+  SftpTree(const SftpRoot& root, SftpConnection& connection) : root_(root), connection_(connection) {}
 
-  Result<ListPage> run() {
-    // Everything wanted lies below the directory part of the prefix; the rest of the tree need not be read.
-    const std::string start = directory_of(request_.prefix);
-    if (start.empty() ? request_.prefix.starts_with('/') : !check_object_key({start}).has_value()) return ListPage{};
-    TRY(walk(start));
-    return std::move(page_);
+  Result<std::vector<Entry>> read(const std::string& directory) override {
+    TRY_ASSIGN(auto found, read_sftp_directory(root_, connection_, directory, "list directory"));
+    std::vector<Entry> entries;
+    entries.reserve(found.size());
+    for (SftpEntry& entry : found) {
+      if (entry.is_temporary) continue;
+      entries.push_back({std::move(entry.name), entry.attrs.is_directory(),
+                         Attributes{entry.attrs.bytes.value_or(0), modified_of(entry.attrs)}});
+    }
+    return entries;
   }
+  Result<std::optional<Attributes>> look(const std::string&) override { return std::optional<Attributes>(); }
 
  private:
-  /// False once the page is full.
-  Result<bool> walk(const std::string& directory) {
-    const std::string above = directory.empty() ? "" : directory + "/";
-    TRY_ASSIGN(auto entries, read_sftp_directory(root_, connection_, directory, "list directory"));
-    // "a-b" comes before "a/c": a directory stands where its keys stand, behind the slash.
-    struct Place {
-      std::string sort_key;
-      SftpAttrs attrs;
-    };
-    std::vector<Place> places;
-    for (SftpEntry& entry : entries) {
-      if (entry.is_temporary) continue;
-      const bool is_directory = entry.attrs.is_directory();
-      std::string key = above + entry.name + (is_directory ? "/" : "");
-      if (is_directory ? may_hold(key) : wanted(key)) places.push_back({std::move(key), entry.attrs});
-    }
-    std::ranges::sort(places, {}, &Place::sort_key);
-    for (Place& place : places) {
-      if (place.attrs.is_directory()) {
-        place.sort_key.pop_back();
-        TRY_ASSIGN(const bool more, walk(place.sort_key));
-        if (!more) return false;
-        continue;
-      }
-      if (page_.objects.size() == request_.limit) {
-        page_.more = true;
-        return false;
-      }
-      page_.objects.push_back(
-          {ObjectKey{std::move(place.sort_key)}, place.attrs.bytes.value_or(0), modified_of(place.attrs)});
-    }
-    return true;
-  }
-
-  bool wanted(const std::string& key) const { return key.starts_with(request_.prefix) && key > request_.after; }
-  bool may_hold(const std::string& directory_slash) const {
-    const bool in_prefix = directory_slash.starts_with(request_.prefix) || request_.prefix.starts_with(directory_slash);
-    return in_prefix && (directory_slash > request_.after || request_.after.starts_with(directory_slash));
-  }
-
   const SftpRoot& root_;
   SftpConnection& connection_;
-  const ListRequest& request_;
-  ListPage page_;
 };
 
 }  // namespace
@@ -126,7 +89,8 @@ Result<std::vector<SftpEntry>> read_sftp_directory(const SftpRoot& root, SftpCon
 }
 
 Result<ListPage> list_sftp_objects(const SftpRoot& root, SftpConnection& connection, const ListRequest& request) {
-  return SftpLister(root, connection, request).run();
+  SftpTree tree(root, connection);
+  return list_tree(tree, request);
 }
 
 }  // namespace pgark
