@@ -41,6 +41,9 @@ struct HttpResponse {
   std::vector<HttpHeader> headers;  // Names in lower case.
   Buffer body;
   size_t into_bytes = 0;  // Of HttpRequest::into that were filled.
+  /// What the server asks for before another attempt (Retry-After, a number or a time), whatever the status; 0:
+  /// nothing.
+  std::chrono::seconds retry_after{0};
 
   /// Value of the first header of this (lower-case) name; empty if there is none.
   std::string_view header(std::string_view name) const;

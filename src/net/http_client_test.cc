@@ -70,6 +70,34 @@ TEST(HttpClient, GivesStatusHeadersAndBody) {
   EXPECT_EQ(fake->requests().at(0).target, "/a%20b//c?x=%2F&y");
 }
 
+TEST(HttpClient, TellsWhenTheServerWantsToBeAskedAgain) {
+  std::string value;
+  auto fake = start_fake([&](const Seen&) {
+    return value.empty() ? HttpAnswer{.status = 503} : HttpAnswer{.status = 503, .headers = {{"Retry-After", value}}};
+  });
+  auto client = make_client();
+  const auto asked = [&](const std::string& text) {
+    value = text;
+    const auto answer = client->perform(get(fake->url("/")));
+    EXPECT_TRUE(answer.has_value());
+    return answer ? answer->retry_after.count() : -1;
+  };
+  EXPECT_EQ(asked("120"), 120);
+  EXPECT_EQ(asked(""), 0) << "on the same connection";
+  EXPECT_EQ(asked("soon"), 0);
+  EXPECT_EQ(asked("-5"), 0);
+  EXPECT_EQ(asked("Sun, 22 Nov 2020 22:10:00 GMT"), 0) << "has passed";
+  // Times end at whole seconds, and one may pass meanwhile.
+  const auto then = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now() + std::chrono::minutes(10));
+  std::tm utc{};
+  ::gmtime_r(&then, &utc);
+  char text[64];
+  ASSERT_GT(std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc), 0u);
+  const auto seconds = asked(text);
+  EXPECT_GT(seconds, 500);
+  EXPECT_LE(seconds, 600);
+}
+
 TEST(HttpClient, SendsPathsAsTheyStand) {
   auto fake = answering({});
   auto client = make_client();

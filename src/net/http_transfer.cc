@@ -305,7 +305,12 @@ Error HttpTransfer::give_up(Errc code, std::string_view cause) {
 }
 
 Result<HttpResponse> HttpTransfer::finish(CURLcode code) {
-  if (code == CURLE_OK || stop_ == Stop::kBodyEnough) return std::move(response_);
+  if (code == CURLE_OK || stop_ == Stop::kBodyEnough) {
+    curl_off_t seconds = 0;
+    if (!response_.header("retry-after").empty()) ::curl_easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &seconds);
+    response_.retry_after = std::chrono::seconds(std::max<curl_off_t>(seconds, 0));
+    return std::move(response_);
+  }
   switch (stop_) {
     case Stop::kBodyTooLong:
       return Error(Errc::kCorrupt,

@@ -153,6 +153,7 @@ Result<HttpResponse> AzureClient::perform(const AzureRequest& request, std::stri
   for (bool again = false;; again = true) {
     TRY_ASSIGN_CTX(HttpRequest http, prepare(request), what);
     TRY_ASSIGN_CTX(HttpResponse answer, http_->perform(std::move(http)), what);
+    TRY(wait_as_asked(answer, settings_.cloud, what));
     if (again) return answer;
     if (answer.status == 401 && tokens_ != nullptr) {
       tokens_->invalidate();

@@ -2,12 +2,13 @@
 #include "store/azure_store.h"
 
 #include <fmt/format.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <set>
 
 #include "store/azure_sign.h"
 #include "store/cloud_util.h"
+#include "store/store_test_util.h"
 #include "testing/http_fake.h"
 
 namespace pgark {
@@ -99,6 +100,17 @@ TEST_F(AzureStoreTest, SaysThatANameIsTaken) {
     ASSERT_FALSE(put.has_value());
     EXPECT_EQ(put.error().code(), Errc::kAlreadyExists) << code;
   }
+}
+
+TEST_F(AzureStoreTest, WaitsAsLongAsTheServiceAsks) {
+  NoWaitClock clock;
+  answer({.status = 503, .headers = {{"x-ms-error-code", "ServerBusy"}, {"Retry-After", "3"}}});
+  AzureSettings with = settings();
+  with.cloud.clock = &clock;
+  const auto found = open(with)->stat(key);
+  ASSERT_FALSE(found.has_value());
+  EXPECT_EQ(found.error().code(), Errc::kTransient);
+  EXPECT_THAT(clock.waits(), ::testing::ElementsAre(std::chrono::seconds(3)));
 }
 
 TEST_F(AzureStoreTest, IsNotKeptFromANameByBlocksThatNobodyCommitted) {

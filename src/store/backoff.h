@@ -20,6 +20,8 @@ struct RetryPolicy {
   /// Go on, beyond attempts_max, until so much time has passed since the first attempt failed: a store that is away for
   /// a moment must not end hours of work.
   std::chrono::milliseconds patience{0};
+  std::chrono::milliseconds asked_delay_max{
+      30'000};                          // Of what a service asks for (Retry-After), before the delays here.
   const CancelToken* cancel = nullptr;  // Ends waiting with kCancelled.
 };
 

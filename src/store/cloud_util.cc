@@ -7,6 +7,8 @@
 #include <charconv>
 #include <random>
 
+#include "core/log.h"
+
 namespace pgark {
 namespace {
 
@@ -134,6 +136,14 @@ HttpOptions http_options(const CloudSettings& settings) {
           .connect_host = settings.storage_host,
           .connect_port = settings.storage_port,
           .cancel = settings.cancel};
+}
+
+Result<> wait_as_asked(const HttpResponse& answer, const CloudSettings& settings, std::string_view what) {
+  if ((answer.status != 429 && answer.status != 503) || answer.retry_after.count() <= 0) return {};
+  const auto wait = std::min<std::chrono::milliseconds>(answer.retry_after, settings.retry.asked_delay_max);
+  log_detail("{}: HTTP {}, and the service asks for {} s before another attempt; wait {} ms", what, answer.status,
+             answer.retry_after.count(), wait.count());
+  return sleep_unless_cancelled(*settings.clock, wait, settings.cancel, what);
 }
 
 std::optional<Timestamp> parse_http_date(std::string_view text) {

@@ -36,6 +36,11 @@ Result<> check_cloud_prefix(const std::string& prefix);
 /// Options of the client that talks to the store.
 HttpOptions http_options(const CloudSettings& settings);
 
+/// If an answer refuses for now (429, 503) and asks to be left alone for a time (Retry-After), wait that long, at most
+/// retry.asked_delay_max. The retrying store adds its own delay, which keeps apart those who were told the same.
+/// Errors: kCancelled.
+Result<> wait_as_asked(const HttpResponse& answer, const CloudSettings& settings, std::string_view what);
+
 /// Read "Sun, 22 Nov 2026 22:10:00 GMT". Source: RFC 9110, section 5.6.7 (the form every server sends).
 std::optional<Timestamp> parse_http_date(std::string_view text);
 /// Read "2026-11-22T22:10:00Z", with or without a fraction of a second.

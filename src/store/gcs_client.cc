@@ -89,7 +89,7 @@ Result<std::unique_ptr<GcsClient>> GcsClient::create(const GcsSettings& settings
   TRY(check_cloud_prefix(settings.cloud.prefix));
   TRY_ASSIGN(const CloudEndpoint endpoint, parse_cloud_endpoint(settings.endpoint, label + "-gcs-endpoint"));
   std::unique_ptr<GcsClient> client(new GcsClient);
-  client->label_ = label;
+  client->cloud_ = settings.cloud;
   client->tokens_ = std::move(tokens);
   client->origin_ = endpoint.origin();
   client->objects_path_ = fmt::format("/storage/v1/b/{}/o", settings.bucket);
@@ -140,6 +140,7 @@ Result<HttpResponse> GcsClient::perform(const GcsRequest& request, std::string_v
   for (bool again = false;; again = true) {
     TRY_ASSIGN_CTX(HttpRequest http, prepare(request), what);
     TRY_ASSIGN_CTX(HttpResponse answer, http_->perform(std::move(http)), what);
+    TRY(wait_as_asked(answer, cloud_, what));
     if (answer.status != 401 || again) return answer;
     tokens_->invalidate();
   }
@@ -179,10 +180,12 @@ Error GcsClient::hinted(Error error, const CloudFailure& failure) const {
   if (code == "objectUnderActiveHold" || code == "ObjectUnderActiveHold")
     return std::move(error).with_hint("it cannot be deleted yet: a hold is on it");
   if (failure.status == 401)
-    return std::move(error).with_hint(fmt::format(
-        "check {}-gcs-key and {}-gcs-key-type; a token that is given as an option ends after an hour", label_, label_));
+    return std::move(error).with_hint(
+        fmt::format("check {}-gcs-key and {}-gcs-key-type; a token that is given as an option ends after an hour",
+                    cloud_.label, cloud_.label));
   if (code == "userProjectMissing" || failure.message.find("requester pays") != std::string::npos)
-    return std::move(error).with_hint(fmt::format("the bucket lets its users pay: set {}-gcs-user-project", label_));
+    return std::move(error).with_hint(
+        fmt::format("the bucket lets its users pay: set {}-gcs-user-project", cloud_.label));
   if (failure.status == 403 && (code == "forbidden" || code == "insufficientPermissions"))
     return std::move(error).with_hint(
         "give the account the role Storage Object User (roles/storage.objectUser) on the bucket");

@@ -86,7 +86,7 @@ class GcsClient {
   Result<HttpRequest> prepare(const GcsRequest& request);
   Error hinted(Error error, const CloudFailure& failure) const;
 
-  std::string label_;
+  CloudSettings cloud_;
   std::string origin_;        // "https://storage.googleapis.com".
   std::string objects_path_;  // "/storage/v1/b/bucket/o".
   std::string upload_path_;   // "/upload/storage/v1/b/bucket/o".

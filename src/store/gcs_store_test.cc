@@ -2,7 +2,7 @@
 #include "store/gcs_store.h"
 
 #include <fmt/format.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -99,6 +99,16 @@ class GcsStoreTest : public ::testing::Test {
   int tokens = 1;
   const ObjectKey key{"main/object"};
 };
+
+TEST_F(GcsStoreTest, WaitsAsLongAsTheServiceAsks) {
+  HttpAnswer busy = refusal(429, "rateLimitExceeded", "Slow down");
+  busy.headers.push_back({"Retry-After", "3"});
+  answer(busy);
+  const auto found = open()->stat(key);
+  ASSERT_FALSE(found.has_value());
+  EXPECT_EQ(found.error().code(), Errc::kTransient);
+  EXPECT_THAT(clock.waits(), ::testing::ElementsAre(std::chrono::seconds(3)));
+}
 
 TEST_F(GcsStoreTest, CreatesOnlyWhatIsNotThere) {
   answer([](const testing::HttpRequest& request) -> HttpAnswer {

@@ -134,7 +134,9 @@ Result<HttpResponse> S3Client::send(const S3Request& request) {
         std::find(request.accept.begin(), request.accept.end(), response.status) != request.accept.end())
       return response;
     const CloudFailure failure = read_xml_failure(response);
-    if (!remedy(response, failure, tried)) return cloud_error(failure, request.call, request.what);
+    if (remedy(response, failure, tried)) continue;
+    TRY(wait_as_asked(response, settings_.cloud, request.what));
+    return cloud_error(failure, request.call, request.what);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <map>
+#include <utility>
 
 #include "codec/digest.h"
 #include "codec/encoding.h"
@@ -15,6 +16,8 @@
 
 namespace pgark {
 namespace {
+
+using std::chrono::milliseconds;
 
 using pgark::testing::HttpAnswer;
 using pgark::testing::HttpFake;
@@ -152,6 +155,72 @@ class S3StoreTest : public ::testing::Test {
   NoWaitClock clock_;
   FakeBucket bucket_;
 };
+
+// -- A service that wants to be left alone for a while.
+
+TEST_F(S3StoreTest, WaitsAsLongAsTheServiceAsks) {
+  const auto waited = [&](int status, const std::string& seconds) {
+    const size_t before = clock_.waits().size();
+    bool refused = false;
+    bucket_.before = [&](const Asked&) -> std::optional<HttpAnswer> {
+      if (std::exchange(refused, true)) return std::nullopt;
+      HttpAnswer answer = refusal(status, "SlowDown");
+      if (!seconds.empty()) answer.headers.push_back({"Retry-After", seconds});
+      return answer;
+    };
+    RetryStore store(open(), {.delay_first = milliseconds(1)}, clock_, 1);
+    EXPECT_TRUE(store.stat({"k"}).has_value());
+    milliseconds sum{0};
+    const auto waits = clock_.waits();
+    for (size_t i = before; i < waits.size(); ++i) sum += waits[i];
+    return sum.count();
+  };
+  EXPECT_LE(waited(503, ""), 1);
+  EXPECT_LE(waited(503, "0"), 1);
+  for (const int status : {429, 503}) {
+    EXPECT_GE(waited(status, "7"), 7000);
+    EXPECT_LE(waited(status, "7"), 7001);
+  }
+  EXPECT_GE(waited(503, "86400"), 30'000);
+  EXPECT_LE(waited(503, "86400"), 30'001) << "not for a day";
+  EXPECT_LE(waited(500, "7"), 1) << "no refusal for now";
+}
+
+TEST_F(S3StoreTest, CancellationEndsTheWaitTheServiceAsksFor) {
+  CancelToken cancel;
+  auto with = settings();
+  with.cloud.cancel = &cancel;
+  auto store = open(with);
+  bucket_.before = [&](const Asked&) -> std::optional<HttpAnswer> {
+    cancel.cancel();
+    return HttpAnswer{.status = 503, .headers = {{"Retry-After", "20"}}};
+  };
+  expect_error(store->stat({"k"}), Errc::kCancelled);
+  EXPECT_THAT(clock_.waits(), IsEmpty());
+}
+
+// A proxy on the way may repeat a request by itself: the answer is then of the second one, which meets the first's
+// object.
+TEST_F(S3StoreTest, RequestSentTwiceOnItsWayIsNoConflict) {
+  bucket_.after = [](const Asked& asked, HttpAnswer& answer) {
+    const bool creates = asked.method == "PUT" && !asked.parameter("partNumber");
+    const bool completes = asked.method == "POST" && asked.parameter("uploadId");
+    if (answer.status == 200 && (creates || completes)) answer = refusal(412, "PreconditionFailed");
+  };
+  auto with = settings();
+  with.cloud.chunk_bytes = 1000;
+  auto store = open(with);
+  for (const size_t bytes : {size_t{7}, size_t{2500}}) {
+    const ObjectKey key{"k" + std::to_string(bytes)};
+    const std::string content(bytes, 'x');
+    const auto made = store->put(key, as_bytes(content));
+    ASSERT_TRUE(made.has_value()) << made.error().to_string();
+    EXPECT_EQ(made->bytes, bytes);
+    EXPECT_EQ(bucket_.objects.at("/bucket/p/" + key.value).body, content);
+    // The name stays taken for everybody else, and for the same content.
+    expect_error(open(with)->put(key, as_bytes(content)), Errc::kAlreadyExists);
+  }
+}
 
 // -- What is sent.
 
