@@ -121,7 +121,7 @@ Result<std::string> make_toc_directory(const LoadTools& tools, const LoadUnit& u
   if (std::filesystem::exists(path + "/toc.dat", failed)) return path;
   TRY(make_directories(path, 0700));
   pg::DumpToc toc = *unit.toc;
-  toc.format = pg::DumpToc::Format::kDirectory;
+  toc.format = pg::DumpToc::Format::kTar;  // A directory shares the code of tar.
   const std::vector<std::byte> bytes = pg::write_dump_toc(toc);
   TRY_ASSIGN(File file, File::open(path + "/toc.dat", O_WRONLY | O_CREAT | O_TRUNC, 0600));
   TRY(file.write(bytes));

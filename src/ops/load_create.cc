@@ -115,11 +115,84 @@ Result<std::vector<std::string>> property_statements(const LoadTools& tools, con
     has_properties = has_properties || unit.toc->dump_major() >= 11;
     break;  // Each unit of a dump that was split says the same.
   }
-  if (!has_properties && database.facts != nullptr) add_recorded_settings(tools, database, statements);
+  if (has_properties || database.facts == nullptr) return statements;
+  add_recorded_settings(tools, database, statements);
+  if (!load_has_argument(tools.request, "--no-acl", "-x"))
+    for (std::string& grant : database_grants(name, database.facts->acl, tools.request.role_map))
+      statements.push_back(std::move(grant));
   return statements;
 }
 
+/// Elements of an array as text.
+std::vector<std::string> array_elements(std::string_view text) {
+  std::vector<std::string> elements;
+  if (text.size() < 2 || text.front() != '{' || text.back() != '}') return elements;
+  text = text.substr(1, text.size() - 2);
+  std::string element;
+  bool quoted = false;
+  for (size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\\' && at + 1 < text.size()) {
+      element += text[++at];
+    } else if (text[at] == '"') {
+      quoted = !quoted;
+    } else if (text[at] == ',' && !quoted) {
+      elements.push_back(std::move(element));
+      element.clear();
+    } else {
+      element += text[at];
+    }
+  }
+  if (!text.empty()) elements.push_back(std::move(element));
+  return elements;
+}
+
+/// The role at the front of an ACL item, which is quoted if it has to be; takes it off.
+std::string take_role(std::string_view& item) {
+  std::string role;
+  bool quoted = false;
+  while (!item.empty() && (quoted || item.front() != '=')) {
+    if (item.starts_with("\"\"") && quoted) {
+      role += '"';
+      item.remove_prefix(1);
+    } else if (item.front() == '"') {
+      quoted = !quoted;
+    } else {
+      role += item.front();
+    }
+    item.remove_prefix(1);
+  }
+  return role;
+}
+
 }  // namespace
+
+std::vector<std::string> database_grants(const std::string& database, const std::string& acl,
+                                         const pg::RoleMap& roles) {
+  std::vector<std::string> statements;
+  const std::vector<std::string> items = array_elements(acl);
+  if (items.empty()) return statements;
+  const std::string on = "ON DATABASE " + pg::quote_identifier(database);
+  statements.push_back(fmt::format("REVOKE ALL {} FROM PUBLIC", on));  // What is left of it is among the items.
+  for (const std::string& text : items) {
+    std::string_view item = text;
+    const std::string role = take_role(item);
+    const auto mapped = roles.find(role);
+    const std::string to =
+        role.empty() ? "PUBLIC" : pg::quote_identifier(mapped == roles.end() ? role : mapped->second);
+    std::string with_option;
+    std::string without;
+    for (size_t at = 1; at < item.size() && item[at] != '/'; ++at) {
+      const char* name = item[at] == 'C' ? "CREATE" : item[at] == 'T' ? "TEMPORARY" : item[at] == 'c' ? "CONNECT" : "";
+      if (*name == '\0') continue;
+      std::string& list = at + 1 < item.size() && item[at + 1] == '*' ? with_option : without;
+      list += (list.empty() ? "" : ", ") + std::string(name);
+    }
+    if (!without.empty()) statements.push_back(fmt::format("GRANT {} {} TO {}", without, on, to));
+    if (!with_option.empty())
+      statements.push_back(fmt::format("GRANT {} {} TO {} WITH GRANT OPTION", with_option, on, to));
+  }
+  return statements;
+}
 
 PgEndpoint endpoint_of(const LoadRequest& request, const std::string& database) {
   PgEndpoint endpoint = request.server;

@@ -31,11 +31,29 @@ Result<> write_file(const std::string& path, PsqlSession& psql) {
   }
 }
 
+/// Names of indexes that are a partition's share of one of its parent: those go with the parent's, and cannot be
+/// dropped alone, though pg_dump writes so of constraints.
+RelationKeys attached_indexes(const LoadUnit& unit) {
+  RelationKeys keys;
+  for (const pg::DumpTocEntry& entry : unit.toc->entries)
+    if (entry.desc == "INDEX ATTACH") keys.emplace(entry.schema.value_or(""), entry.tag);
+  return keys;
+}
+
 /// Entries of `list` whose objects can be dropped, which is told by pg_restore without touching data.
 std::vector<size_t> droppable(const LoadUnit& unit, const std::vector<size_t>& list) {
+  const RelationKeys attached = attached_indexes(unit);
   std::vector<size_t> entries;
-  for (const size_t at : list)
-    if (!unit.toc->entries[at].has_data && unit.toc->entries[at].drop_statement) entries.push_back(at);
+  for (const size_t at : list) {
+    const pg::DumpTocEntry& entry = unit.toc->entries[at];
+    if (entry.has_data || !entry.drop_statement) continue;
+    // The tag of a constraint is its table's name and its own.
+    const bool is_attached =
+        entry.desc == "CONSTRAINT" && std::any_of(attached.begin(), attached.end(), [&](const RelationKey& key) {
+          return key.first == entry.schema.value_or("") && entry.tag.ends_with(" " + key.second);
+        });
+    if (!is_attached) entries.push_back(at);
+  }
   return entries;
 }
 

@@ -32,6 +32,8 @@ Result<> apply_database_properties(const LoadTools& tools, const LoadDatabase& d
 void drop_created_database(const LoadRequest& request, const std::string& name);
 /// Pure: a statement with the database `from` named `to`.
 Result<std::string> rename_database_in(std::string_view statement, const std::string& from, const std::string& to);
+/// Pure: statements that give a database the privileges in `acl` ("{=Tc/app,reader=c/app}", as pg_database has them).
+std::vector<std::string> database_grants(const std::string& database, const std::string& acl, const pg::RoleMap& roles);
 
 /// Load what was chosen into a database that exists: all in one transaction, or step by step.
 /// Shape:  `errors`: what failed where the load went on.
