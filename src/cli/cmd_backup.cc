@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "cli/access.h"
+#include "cli/backup_destinations.h"
 #include "cli/backup_json.h"
 #include "cli/command.h"
 #include "cli/job_lease.h"
@@ -16,7 +17,6 @@
 #include "core/local_lock.h"
 #include "core/log.h"
 #include "ops/backup.h"
-#include "ops/repo_copy.h"
 
 namespace pgark {
 namespace {
@@ -159,62 +159,6 @@ uint64_t extents_per_gib(const BackupMeta& meta) {
                                static_cast<double>(meta.logical_bytes));
 }
 
-/// The repositories a backup goes to. One that cannot be opened keeps nothing from the others.
-struct Destinations {
-  struct One {
-    unsigned number = 1;
-    OpenedRepository opened;
-    const HeldLease* lease = nullptr;
-  };
-  std::vector<One> opened;
-  std::vector<std::pair<unsigned, Error>> unreachable;
-
-  std::vector<BackupDestination> all() const {
-    std::vector<BackupDestination> destinations;
-    for (const One& one : opened) {
-      destinations.push_back({fmt::format("repo{}", one.number), one.opened.repository.get()});
-      if (one.lease != nullptr) destinations.back().fence = [lease = one.lease] { return lease->check(); };
-    }
-    return destinations;
-  }
-};
-
-/// Take the leases of what was opened. Errors: if another host runs this job in any of them.
-Result<> take_leases(Destinations& destinations, JobLeases& leases) {
-  std::vector<Destinations::One> taken;
-  for (Destinations::One& one : destinations.opened) {
-    auto lease = leases.take(*one.opened.repository);
-    if (lease.has_value()) {
-      one.lease = *lease;
-      taken.push_back(std::move(one));
-      continue;
-    }
-    if (lease.error().code() == Errc::kInvalid || lease.error().code() == Errc::kCancelled)
-      return std::move(lease).error();
-    log_warn("repo{} is left behind: {}", one.number, lease.error().to_string());
-    destinations.unreachable.emplace_back(one.number, std::move(lease).error());
-  }
-  destinations.opened = std::move(taken);
-  if (destinations.opened.empty()) return destinations.unreachable.front().second;
-  return {};
-}
-
-Result<Destinations> open_destinations(const CommandContext& context) {
-  Destinations destinations;
-  for (const unsigned number : context.settings.chosen_repositories()) {
-    auto opened = open_repository(context, number);
-    if (opened.has_value()) {
-      destinations.opened.push_back({number, std::move(*opened)});
-      continue;
-    }
-    destinations.unreachable.emplace_back(number, std::move(opened).error());
-  }
-  if (destinations.opened.empty()) return std::move(destinations.unreachable.front().second);
-  for (const auto& [number, error] : destinations.unreachable)
-    log_warn("repo{} is left behind: {}", number, error.to_string());
-  return destinations;
-}
-
 ordered_json report_json(const BackupReport& report, const std::string& stanza) {
   const BackupMeta& meta = report.meta;
   ordered_json bad = ordered_json::array();
@@ -252,37 +196,6 @@ std::string bad_pages_text(const BackupReport& report) {
     text += "\n";
   }
   return text + "    keep the backups made before; they may hold these pages undamaged\n";
-}
-
-/// Bring the backup to the repositories that were left behind and can be reached again: it is complete in itself, so it
-/// needs nothing they lack.
-void catch_up(const CommandContext& context, const Destinations& destinations, BackupReport& report,
-              Progress& progress) {
-  const auto all = destinations.all();
-  const auto source = std::find_if(all.begin(), all.end(), [&](const BackupDestination& destination) {
-    return std::find(report.stored_in.begin(), report.stored_in.end(), destination.name) != report.stored_in.end();
-  });
-  std::vector<LeftBehind> still;
-  for (LeftBehind& left : report.left_behind) {
-    if (source == all.end() || left.repository == nullptr || context.cancel.cancelled()) {
-      still.push_back(std::move(left));
-      continue;
-    }
-    log_info("copying backup {} from {} to {}", report.meta.label, source->name, left.name);
-    RepoCopyRequest request;
-    request.stanza = context.settings.stanza();
-    request.sets = {report.meta.label};
-    request.process_max = static_cast<unsigned>(context.settings.integer("process-max"));
-    auto copied = copy_stanza(*source->repository, *left.repository, request, context.clock, context.cancel, progress);
-    if (copied.has_value() && copied->incomplete.empty()) {
-      log_info("{} has caught up: {} packs were copied to it", left.name, copied->packs.copied);
-      report.stored_in.push_back(left.name);
-      continue;
-    }
-    if (!copied.has_value()) log_warn("{} does not catch up: {}", left.name, copied.error().to_string());
-    still.push_back(std::move(left));
-  }
-  report.left_behind = std::move(still);
 }
 
 /// Of an incremental: what it cost and what it builds on.
@@ -331,7 +244,7 @@ struct Expired {
 ordered_json after_json(const std::vector<Expired>& all) {
   ordered_json document = ordered_json::object();
   for (const auto& [repo, expired] : all) {
-    auto& member = document[fmt::format("repo{}", repo)];
+    auto& member = document[repository_name(repo)];
     if (expired.report) member = expire_json(*expired.report);
     if (expired.error) member = {{"error", error_json(*expired.error)}};
   }
@@ -356,29 +269,27 @@ Result<int> cmd_backup(CommandContext& outer) {
   holder.command = "backup";
   holder.started = outer.clock.now();
   TRY_ASSIGN(LocalLock lock, LocalLock::acquire(settings.text("lock-path"), settings.stanza(), "backup", holder));
-  Destinations destinations;
+  BackupDestinations destinations;
   JobLeases leases(outer);
   CommandContext context = leases.context();
   TRY_ASSIGN(const BackupNodes nodes, choose_nodes(context));
   TRY_ASSIGN(BackupRequest request, request_of(context, nodes));
   request.on_label = [&lock](const std::string& label) { return lock.set_label(label); };
-  TRY_ASSIGN(destinations, open_destinations(context));
+  TRY(destinations.open(context));
   // Not before the server has answered: whoever could not back up anyway keeps nobody from it.
-  TRY(take_leases(destinations, leases));
-  request.repository_is_away = !destinations.unreachable.empty();
+  TRY(destinations.take_leases(leases));
+  request.repository_is_away = destinations.some_left_behind();
   Progress progress;
   Result<BackupReport> report = [&] {
     const ProgressDisplay display(settings, progress, context.clock);
     return run_backup(destinations.all(), *nodes.session, request, context.clock, context.cancel, progress);
   }();
   if (!report) return leases.explain(std::move(report).error()).with_context("back up " + settings.stanza());
-  catch_up(context, destinations, *report, progress);
-  for (const auto& [number, error] : destinations.unreachable)
-    report->left_behind.push_back({fmt::format("repo{}", number), nullptr, error});
+  destinations.catch_up(context, *report, progress);
   std::vector<Expired> expired;
-  for (const Destinations::One& one : destinations.opened)
+  for (const BackupDestinations::One& one : destinations.opened())
     if (const auto& stored = report->stored_in;
-        std::find(stored.begin(), stored.end(), fmt::format("repo{}", one.number)) != stored.end())
+        std::find(stored.begin(), stored.end(), repository_name(one.number)) != stored.end())
       expired.push_back({one.number, expire_after_backup(context, *one.opened.repository, one.number)});
   if (context.json()) {
     ordered_json document = report_json(*report, settings.stanza());
@@ -389,7 +300,7 @@ Result<int> cmd_backup(CommandContext& outer) {
     std::string text = report_text(*report);
     for (const auto& [repo, outcome] : expired)
       text += after_text(outcome, settings.duration("expire-grace"),
-                         destinations.opened.size() > 1 ? fmt::format(" repo{}", repo) : "");
+                         destinations.opened().size() > 1 ? " " + repository_name(repo) : "");
     TRY(context.out.print(text));
   }
   // The result is told already, and a document in JSON stands alone: a failure is told by log and exit code.

@@ -14,24 +14,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-/// A store that outlives those who open it.
-class BorrowedStore final : public ObjectStore {
- public:
-  explicit BorrowedStore(ObjectStore& inner) : inner_(inner) {}
-  StoreCaps caps() const override { return inner_.caps(); }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
-  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-    return inner_.read(key, offset, into);
-  }
-  Result<ListPage> list(const ListRequest& request) override { return inner_.list(request); }
-  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
-
- private:
-  ObjectStore& inner_;
-};
-
 class RepoObjectCommands : public ScratchTest {
  protected:
   void TearDown() override {
