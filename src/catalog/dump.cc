@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "catalog/dump_document.h"
 #include "catalog/generation.h"
@@ -320,6 +321,14 @@ Result<Dump> read_dump(const Repository& repository, const std::string& stanza, 
   return dump;
 }
 
+bool is_same_dump(const DumpMeta& a, const DumpMeta& b) {
+  const auto facts = [](const DumpMeta& m) {
+    return std::tie(m.label, m.series, m.host, m.system_identifier, m.started, m.stopped, m.raw_bytes, m.stored_bytes,
+                    m.pack_count, m.stream_count);
+  };
+  return facts(a) == facts(b);
+}
+
 Result<std::vector<std::string>> list_dump_labels(const Repository& repository, const std::string& stanza) {
   TRY_ASSIGN(const auto manifests, list_manifests(repository, stanza));
   std::vector<std::string> labels;
@@ -329,9 +338,13 @@ Result<std::vector<std::string>> list_dump_labels(const Repository& repository, 
 
 Result<std::vector<std::string>> list_used_dump_labels(const Repository& repository, const std::string& stanza) {
   std::vector<std::string> labels;
-  TRY_CTX(append_components(repository.store(), dump_prefix(stanza), labels), "list dumps of stanza " + stanza);
+  // Tombstones count too: what a label named does not change.
+  for (const std::string& prefix : {dump_prefix(stanza), stanza + "/expire/"})
+    TRY_CTX(append_components(repository.store(), prefix, labels), "list dumps of stanza " + stanza);
+  // A later tombstone of a label has ".r1" behind it.
   std::erase_if(labels, [](const std::string& label) { return !is_dump_label(label); });
   std::sort(labels.begin(), labels.end());
+  labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
   return labels;
 }
 

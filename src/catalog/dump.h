@@ -173,6 +173,10 @@ Result<ObjectInfo> write_dump(const RepositorySet& repositories, const std::stri
 Result<DumpMeta> read_dump_meta(const Repository& repository, const std::string& stanza, const std::string& label);
 Result<Dump> read_dump(const Repository& repository, const std::string& stanza, const std::string& label);
 
+/// Whether both were written by one run of pgark, into several repositories or copied: of one label there may be
+/// others.
+bool is_same_dump(const DumpMeta& a, const DumpMeta& b);
+
 /// Labels of the dumps that exist, oldest first.
 Result<std::vector<std::string>> list_dump_labels(const Repository& repository, const std::string& stanza);
 /// Labels some object of which exists: a new one must differ from all of them.

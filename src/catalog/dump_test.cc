@@ -192,7 +192,7 @@ TEST_F(DumpTest, ManyTablesAndRunsGoInChunks) {
   dump.meta.units[1].streams[1].runs.clear();
   for (uint32_t i = 0; i < 40'000; ++i) dump.meta.units[1].streams[1].runs.push_back({i + 1, 1, 64});
   dump.tables.clear();
-  for (uint32_t i = 0; i < 6'000; ++i) {
+  for (uint32_t i = 0; i < 20'000; ++i) {
     DumpTable& table = dump.tables.emplace_back();
     table.oid = i;
     table.schema = "public";
@@ -213,8 +213,8 @@ TEST_F(DumpTest, ManyTablesAndRunsGoInChunks) {
   const auto read = read_dump(*repository_, "main", kLabel);
   ASSERT_TRUE(read.has_value()) << read.error().to_string();
   EXPECT_EQ(read->meta.units[1].streams[1].runs, dump.meta.units[1].streams[1].runs);
-  ASSERT_THAT(read->tables, SizeIs(6'000));
-  EXPECT_EQ(read->tables[5'999].name, "table_5999");
+  ASSERT_THAT(read->tables, SizeIs(20'000));
+  EXPECT_EQ(read->tables[19'999].name, "table_19999");
 }
 
 TEST_F(DumpTest, DocumentLargerThanAFrameIsCut) {
@@ -250,9 +250,11 @@ TEST_F(DumpTest, ListsWhatHasAManifestOldestFirst) {
   write("20261123-000000L");
   ASSERT_TRUE(store_.put(dump_pack_key("main", "20261125-000000L", 1), as_bytes("x")).has_value());
   ASSERT_TRUE(store_.put({"main/dump/other/manifest"}, as_bytes("x")).has_value());
+  for (const char* tombstone : {"20261122-000000L", "20261122-000000L.r1", "20261122-000000F"})
+    ASSERT_TRUE(store_.put({fmt::format("main/expire/{}", tombstone)}, as_bytes("x")).has_value());
   EXPECT_THAT(list_dump_labels(*repository_, "main").value(), ElementsAre("20261123-000000L", "20261124-000000L"));
   EXPECT_THAT(list_used_dump_labels(*repository_, "main").value(),
-              ElementsAre("20261123-000000L", "20261124-000000L", "20261125-000000L"));
+              ElementsAre("20261122-000000L", "20261123-000000L", "20261124-000000L", "20261125-000000L"));
   const auto dumps = list_dumps(*repository_, "main");
   ASSERT_TRUE(dumps.has_value());
   ASSERT_THAT(*dumps, SizeIs(2));

@@ -33,6 +33,11 @@ Result<std::string> evidence_of_life(const CommandContext& context) {
   return fmt::format("{} answers", (*session)->describe());
 }
 
+/// Most stanzas have none.
+std::string dumps_text(uint64_t dumps) {
+  return dumps == 0 ? std::string() : fmt::format("{} dump{}, ", dumps, dumps == 1 ? "" : "s");
+}
+
 }  // namespace
 
 Result<int> cmd_stanza_delete(CommandContext& context) {
@@ -59,12 +64,16 @@ Result<int> cmd_stanza_delete(CommandContext& context) {
   }
   TRY_ASSIGN(const StanzaDeleteResult result, stanza_delete(*opened.repository, stanza, context.cancel));
   if (context.json()) {
-    TRY(context.out.print_json(
-        {{"stanza", stanza}, {"backups", result.backups}, {"objects", result.objects}, {"bytes", result.bytes}}));
+    TRY(context.out.print_json({{"stanza", stanza},
+                                {"backups", result.backups},
+                                {"dumps", result.dumps},
+                                {"objects", result.objects},
+                                {"bytes", result.bytes}}));
     return kExitOk;
   }
-  TRY(context.out.print(fmt::format("stanza {} deleted: {} backup{}, {} objects, {}\n", stanza, result.backups,
-                                    result.backups == 1 ? "" : "s", result.objects, format_size(result.bytes))));
+  TRY(context.out.print(fmt::format("stanza {} deleted: {} backup{}, {}{} objects, {}\n", stanza, result.backups,
+                                    result.backups == 1 ? "" : "s", dumps_text(result.dumps), result.objects,
+                                    format_size(result.bytes))));
   return kExitOk;
 }
 

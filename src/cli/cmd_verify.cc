@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "catalog/backup.h"
+#include "catalog/dump.h"
 #include "cli/access.h"
 #include "cli/command.h"
 #include "cli/progress.h"
@@ -50,12 +51,14 @@ Result<VerifyOptions> options_of(const Settings& settings) {
   return options;
 }
 
-/// The backups of --set that this repository has, each once, in their order.
+/// The backups and dumps of --set that this repository has, each once, in their order.
 Result<std::vector<std::string>> sets_in(const Repository& repository, const Settings& settings) {
   std::vector<std::string> sets = settings.list("set");
   std::sort(sets.begin(), sets.end());
   sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
-  TRY_ASSIGN(const auto labels, list_backup_labels(repository, settings.stanza()));
+  TRY_ASSIGN(auto labels, list_backup_labels(repository, settings.stanza()));
+  TRY_ASSIGN(const auto dumps, list_dump_labels(repository, settings.stanza()));
+  labels.insert(labels.end(), dumps.begin(), dumps.end());
   std::erase_if(
       sets, [&](const std::string& label) { return std::find(labels.begin(), labels.end(), label) == labels.end(); });
   return sets;
@@ -103,8 +106,11 @@ std::vector<NumberedRepository> open_all(CommandContext& context, std::optional<
 Result<> refuse_unknown_sets(const Settings& settings, const std::vector<std::string>& known) {
   for (const std::string& label : settings.list("set")) {
     if (std::find(known.begin(), known.end(), label) != known.end()) continue;
-    return Error(Errc::kNotFound, fmt::format("backup {} of stanza {} does not exist", label, settings.stanza()))
-        .with_hint(fmt::format("run 'pgark --stanza={} info' to see the backups there are", settings.stanza()));
+    const bool is_dump = is_dump_label(label);
+    return Error(Errc::kNotFound, fmt::format("{} {} of stanza {} does not exist", is_dump ? "dump" : "backup", label,
+                                              settings.stanza()))
+        .with_hint(fmt::format("run 'pgark --stanza={} {}' to see the {} there are", settings.stanza(),
+                               is_dump ? "dump-ls" : "info", is_dump ? "dumps" : "backups"));
   }
   return {};
 }

@@ -61,6 +61,14 @@ ordered_json backup_json(const DamagedBackup& backup) {
           {"copies", copies}};
 }
 
+ordered_json dump_json(const DamagedDump& dump) {
+  return {{"label", dump.label},
+          {"manifest", dump.manifest},
+          {"stream_count", dump.stream_count},
+          {"streams", dump.streams},
+          {"good_copies", dump.good_copies}};
+}
+
 ordered_json lost_json(const LostRange& lost) {
   return {{"timeline", lost.timeline.value},     {"min_us", time_json(lost.from)},    {"max_us", time_json(lost.to)},
           {"min_lsn", to_string(lost.from_lsn)}, {"max_lsn", to_string(lost.to_lsn)}, {"ends", lost.ends}};
@@ -90,8 +98,11 @@ ordered_json repository_json(const VerifyDocument::Repository& one) {
       {"sample", report.share >= 1 ? ordered_json()
                                    : ordered_json({{"share", report.share}, {"seed", std::to_string(report.seed)}})},
       {"backups_verified", report.labels},
+      {"dumps_verified", report.dump_labels},
       {"packs", {{"count", report.pack_count}, {"total", report.pack_total}, {"extents", report.extent_count}}},
       {"segments", {{"count", report.segment_count}, {"total", report.segment_total}}},
+      {"dump_packs",
+       {{"count", report.dump_pack_count}, {"total", report.dump_pack_total}, {"frames", report.dump_frame_count}}},
       {"records", report.record_count},
       {"read_bytes", report.read_bytes},
       {"run_read_bytes", report.run_read_bytes},
@@ -99,6 +110,7 @@ ordered_json repository_json(const VerifyDocument::Repository& one) {
       {"damage_count", report.damage_count},
       {"damages", list_json(report.damages, damage_json)},
       {"backups", list_json(report.backups, backup_json)},
+      {"dumps", list_json(report.dumps, dump_json)},
       {"lost", list_json(report.lost, lost_json)},
       {"bad_page_count", report.bad_page_count},
       {"bad_pages", list_json(report.bad_pages, bad_json)},
@@ -123,9 +135,18 @@ std::string more_text(std::string_view indent, uint64_t count, size_t shown) {
 }
 
 std::string kind_text(DamageKind kind) {
-  return kind == DamageKind::kWalFile   ? "WAL file"
-         : kind == DamageKind::kSegment ? "WAL segment"
-                                        : std::string(damage_kind_name(kind));
+  switch (kind) {
+    case DamageKind::kWalFile:
+      return "WAL file";
+    case DamageKind::kSegment:
+      return "WAL segment";
+    case DamageKind::kDumpManifest:
+      return "manifest of dump";
+    case DamageKind::kDumpPack:
+      return "pack of dump";
+    default:
+      return std::string(damage_kind_name(kind));
+  }
 }
 
 std::string damage_text(const VerifyDamage& damage) {
@@ -139,7 +160,9 @@ std::string damage_text(const VerifyDamage& damage) {
                         damage.places.front().offset);
   }
   if (damage.harmless) text += "        nothing that is restored depends on it\n";
-  if (!damage.backups.empty()) text += fmt::format("        hits backup {}\n", fmt::join(damage.backups, ", "));
+  const bool is_of_dump = damage.kind == DamageKind::kDumpManifest || damage.kind == DamageKind::kDumpPack;
+  if (!damage.backups.empty())
+    text += fmt::format("        hits {} {}\n", is_of_dump ? "dump" : "backup", fmt::join(damage.backups, ", "));
   for (const unsigned repo : damage.good_copies) text += fmt::format("        repo{} has a good copy\n", repo);
   return text;
 }
@@ -165,6 +188,16 @@ std::string backup_text(const DamagedBackup& backup) {
         fmt::format("        repo{} has this backup{}\n", copy.repo,
                     copy.verified ? ", verified whole at " + moment(copy.verified) : ", which was not verified there");
   }
+  return text;
+}
+
+std::string dump_text(const DamagedDump& dump) {
+  std::string text = fmt::format("    DUMP {} CANNOT BE LOADED WHOLE\n", dump.label);
+  if (dump.manifest) text += "        its manifest is damaged: nothing of it can be loaded\n";
+  for (size_t i = 0; i < dump.streams.size() && i < kShownMax; ++i)
+    text += fmt::format("        {}\n", dump.streams[i]);
+  text += more_text("        ", dump.stream_count, std::min(dump.streams.size(), kShownMax));
+  for (const unsigned repo : dump.good_copies) text += fmt::format("        repo{} has a good copy\n", repo);
   return text;
 }
 
@@ -212,12 +245,16 @@ std::string repository_text(const VerifyDocument::Repository& one) {
       report.resumed
           ? fmt::format(", {} since the round began at {}", format_size(report.read_bytes), moment(report.started))
           : std::string());
+  if (!report.dump_labels.empty())
+    text += fmt::format("    {} dumps, {} of {} packs, {} frames\n", report.dump_labels.size(), report.dump_pack_count,
+                        report.dump_pack_total, report.dump_frame_count);
   if (report.share < 1) {
     text +=
         fmt::format("    a random sample: {:g}% of extents and segments, seed {}\n", report.share * 100, report.seed);
   }
   text += list_text(report.damages, report.damages.size(), damage_text);
   text += list_text(report.backups, report.backups.size(), backup_text);
+  text += list_text(report.dumps, report.dumps.size(), dump_text);
   text += list_text(report.lost, report.lost.size(), lost_text);
   if (report.bad_page_count > 0) {
     text +=

@@ -29,15 +29,6 @@ using PackFrames = std::vector<FrameRef>;
 /// Damage of one object, or its absence, which the manifest proves to be damage: others may be had all the same.
 bool is_of_object(const Error& error) { return error.code() == Errc::kCorrupt || error.code() == Errc::kNotFound; }
 
-/// Whether both were written by one run.
-bool is_same_dump(const DumpMeta& a, const DumpMeta& b) {
-  const auto facts = [](const DumpMeta& m) {
-    return std::tuple(m.label, m.series, m.host, m.system_identifier, m.started, m.stopped, m.raw_bytes, m.stored_bytes,
-                      m.pack_count, m.stream_count);
-  };
-  return facts(a) == facts(b);
-}
-
 /// Goes through the runs of a stream, as much at a time as one read gives.
 class RunWalk {
  public:
@@ -318,7 +309,7 @@ struct DumpReader::State {
 
   Result<> read(const DumpStream& stream, const CancelToken& cancel, const std::function<Result<>(Bytes)>& sink) {
     const std::string context = fmt::format("read {} of dump {}", stream.name, label);
-    const Error disagrees(Errc::kCorrupt, "its bytes are not those the manifest tells of");
+    const Error disagrees(Errc::kCorrupt, std::string(kDumpDisagrees));
     Decompressor decompressor;
     Buffer raw;
     Hasher128 hasher;

@@ -18,6 +18,9 @@
 
 namespace pgark {
 
+/// How errors end that are about a stream whose frames are good, and whose bytes are others all the same.
+inline constexpr std::string_view kDumpDisagrees = "its bytes are not those the manifest tells of";
+
 struct DumpPackOptions {
   std::string stanza;
   std::string label;

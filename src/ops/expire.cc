@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "catalog/dump.h"
 #include "catalog/retention_input.h"
 #include "catalog/tombstone.h"
 #include "core/log.h"
@@ -74,6 +75,8 @@ class Expiry {
       if (one.error && !is_damage(*one.error)) return Error(*one.error);
     TRY_ASSIGN(backups_, read_retention_backups(repository_, stanza(), listed_));
     TRY_ASSIGN(tombstones_, list_tombstones(repository_, stanza()));
+    // Those of dumps are dump-expire's.
+    std::erase_if(tombstones_, [](const ListedTombstone& one) { return is_dump_label(one.tombstone.label); });
     for (const ListedTombstone& one : tombstones_) newest_ = std::max(newest_, one.tombstone.modified);
     return {};
   }

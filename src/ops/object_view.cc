@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "catalog/dump.h"
 #include "repo/container.h"
 #include "repo/manifest.h"
 #include "repo/pack.h"
@@ -88,8 +89,65 @@ Result<std::pair<std::string, std::string>> manifest_name(const ObjectKey& key) 
   return std::pair{key.value.substr(0, first), key.value.substr(second + 1, third - second - 1)};
 }
 
+/// Whether a manifest is that of a dump, "<stanza>/dump/<label>/manifest".
+bool is_of_dump(const ObjectKey& key) {
+  const size_t first = key.value.find('/');
+  return first != std::string::npos && key.value.compare(first, 6, "/dump/") == 0;
+}
+
+/// The elements of a list that chunks of a manifest have in common.
+Result<> write_chunks(const ContainerReader& manifest, const char* list, const CancelToken& cancel,
+                      const Write& write) {
+  TRY(write_text(write, fmt::format("\"{}\": [", list)));
+  JsonLines lines(write);
+  for (const FrameRef& frame : manifest.frames()) {
+    if (frame.type != FrameType::kFiles) continue;
+    TRY(cancel.check());
+    TRY_ASSIGN(const Buffer raw, manifest.read(frame));
+    const json chunk = json::parse(as_text(raw), nullptr, false);
+    if (!chunk.is_object())
+      return Error(Errc::kCorrupt, fmt::format("manifest {}: a chunk is no JSON object", manifest.key().value));
+    if (!chunk.contains(list)) continue;
+    for (const json& element : chunk[list]) TRY(lines.add(element));
+  }
+  return write_text(write, "\n]");
+}
+
+Result<> write_dump_manifest(const Repository& repository, const ObjectKey& key, const CancelToken& cancel,
+                             const Write& write) {
+  TRY_ASSIGN(const ContainerReader manifest, ContainerReader::open(repository, key, ContainerKind::kManifest));
+  TRY(write_text(write, "{\"dump\": "));
+  for (const FrameRef& frame : manifest.frames()) {
+    if (frame.type != FrameType::kMeta) continue;
+    TRY_ASSIGN(const Buffer piece, manifest.read(frame));
+    TRY(write(piece));
+  }
+  TRY(write_text(write, ",\n"));
+  TRY(write_chunks(manifest, "streams", cancel, write));
+  TRY(write_text(write, ",\n"));
+  TRY(write_chunks(manifest, "tables", cancel, write));
+  return write_text(write, "}\n");
+}
+
+Result<> write_dump_pack(const Repository& repository, const ObjectKey& key, const Write& write) {
+  TRY_ASSIGN(const ContainerReader pack, ContainerReader::open(repository, key, ContainerKind::kDump));
+  TRY(write_text(write, "{\"frames\": ["));
+  JsonLines lines(write);
+  for (size_t i = 0; i < pack.frames().size(); ++i) {
+    const FrameRef& frame = pack.frames()[i];
+    if (frame.type != FrameType::kDumpData) continue;
+    TRY(lines.add({{"frame", i},
+                   {"offset", frame.offset},
+                   {"stored_bytes", frame.stored_bytes},
+                   {"raw_bytes", frame.raw_bytes},
+                   {"codec", codec_name(frame.codec)}}));
+  }
+  return write_text(write, "\n]}\n");
+}
+
 Result<> write_manifest(const Repository& repository, const ObjectKey& key, const CancelToken& cancel,
                         const Write& write) {
+  if (is_of_dump(key)) return write_dump_manifest(repository, key, cancel, write);
   TRY_ASSIGN(const auto name, manifest_name(key));
   TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, name.first, name.second));
   TRY_ASSIGN(const std::string document, manifest.document());
@@ -154,7 +212,7 @@ Result<> write_decoded_object(const Repository& repository, const ObjectKey& key
     case ContainerKind::kWal:
       return write_stored(repository, key, kind, FrameType::kWalData, cancel, write);
     case ContainerKind::kDump:
-      return write_stored(repository, key, kind, FrameType::kDumpData, cancel, write);
+      return write_dump_pack(repository, key, write);
     case ContainerKind::kRecord: {
       TRY_ASSIGN(const std::string document, read_record(repository, key));
       return write_text(write, document + "\n");

@@ -8,6 +8,7 @@
 #include "repo/manifest.h"
 #include "repo/stored_file.h"
 #include "testing/memory_repository.h"
+#include "testing/sample_dump.h"
 
 namespace pgark {
 namespace {
@@ -64,6 +65,23 @@ TEST_F(ObjectView, GivesManifestAndPackAsJson) {
   EXPECT_TRUE(shown["files"][1]["runs"].empty());
   const auto pack = nlohmann::json::parse(decoded("main/pack/A/000001").value());
   EXPECT_EQ(pack["extents"][0]["pieces"][0]["path"], "base/1/2");
+}
+
+TEST_F(ObjectView, GivesADumpAsJson) {
+  testing::SampleDump dump(*repository_, "20261122-101500L");
+  dump.table("orders", random_bytes(3 << 20, 1));
+  dump.stream("toc.dat", as_bytes("toc"));
+  dump.commit();
+  const auto shown = nlohmann::json::parse(decoded("main/dump/20261122-101500L/manifest").value());
+  EXPECT_EQ(shown["dump"]["label"], "20261122-101500L");
+  ASSERT_EQ(shown["streams"].size(), 2u);
+  EXPECT_EQ(shown["streams"][1]["name"], "toc.dat");
+  ASSERT_EQ(shown["tables"].size(), 1u);
+  EXPECT_EQ(shown["tables"][0]["name"], "orders");
+  const auto pack = nlohmann::json::parse(decoded("main/dump/20261122-101500L/000001").value());
+  ASSERT_EQ(pack["frames"].size(), 4u);
+  EXPECT_EQ(pack["frames"][0]["frame"], 1);
+  EXPECT_EQ(pack["frames"][0]["raw_bytes"], 1 << 20);
 }
 
 TEST_F(ObjectView, RefusesWhatIsNoContainer) {

@@ -11,6 +11,8 @@
 
 #include "catalog/backup.h"
 #include "catalog/cluster.h"
+#include "catalog/dump.h"
+#include "catalog/generation.h"
 #include "catalog/tombstone.h"
 #include "catalog/wal.h"
 #include "catalog/wal_expired.h"
@@ -53,12 +55,18 @@ class StanzaCopy {
     TRY(choose_backups());
     TRY(copy_wal());
     for (const BackupMeta& backup : chosen_) TRY(copy_backup(backup));
+    for (const std::string& label : chosen_dumps_) TRY(copy_dump(label));
     MutexLock lock(mu_);
     return std::move(report_);
   }
 
  private:
   Result<> copy_clusters() {
+    TRY_ASSIGN(const auto clusters, list_clusters(from_, request_.stanza));
+    if (clusters.empty()) {
+      TRY_ASSIGN(const auto dumps, list_dump_labels(from_, request_.stanza));
+      if (!dumps.empty()) return {};
+    }
     TRY_ASSIGN(const ClusterRecord source, current_cluster(from_, request_.stanza));
     TRY_ASSIGN(const auto records, from_.store().list_all(request_.stanza + "/cluster/"));
     std::vector<CopyTask> tasks;
@@ -87,6 +95,7 @@ class StanzaCopy {
     std::set<std::string> expired;
     for (const ListedTombstone& listed_tombstone : tombstones) expired.insert(listed_tombstone.tombstone.label);
     std::set<std::string> wanted(request_.sets.begin(), request_.sets.end());
+    TRY(choose_dumps(expired, wanted));
     for (const ListedBackup& backup : listed) {
       if (!request_.sets.empty() && wanted.erase(backup.label) == 0) continue;
       if (std::binary_search(present.begin(), present.end(), backup.label)) {
@@ -103,11 +112,33 @@ class StanzaCopy {
       }
     }
     if (wanted.empty()) return {};
-    return Error(Errc::kNotFound, fmt::format("backup {} is not in {}", *wanted.begin(), from_.store().describe()))
-        .with_hint("pgark info lists the backups there are");
+    const bool is_dump = is_dump_label(*wanted.begin());
+    return Error(Errc::kNotFound, fmt::format("{} {} is not in {}", is_dump ? "dump" : "backup", *wanted.begin(),
+                                              from_.store().describe()))
+        .with_hint(is_dump ? "pgark dump-ls lists the dumps there are" : "pgark info lists the backups there are");
+  }
+
+  /// Dumps of the source that the destination lacks; those of `wanted` are taken out of it.
+  Result<> choose_dumps(const std::set<std::string>& expired, std::set<std::string>& wanted) {
+    TRY_ASSIGN(const auto labels, list_dump_labels(from_, request_.stanza));
+    TRY_ASSIGN(const auto present, list_dump_labels(to_, request_.stanza));
+    for (const std::string& label : labels) {
+      if (!request_.sets.empty() && wanted.erase(label) == 0) continue;
+      if (std::binary_search(present.begin(), present.end(), label)) {
+        MutexLock lock(mu_);
+        report_.dumps.present += 1;
+      } else if (request_.sets.empty() && expired.contains(label)) {
+        MutexLock lock(mu_);
+        report_.expired.push_back(label);
+      } else {
+        chosen_dumps_.push_back(label);
+      }
+    }
+    return {};
   }
 
   Result<> copy_wal() {
+    if (!request_.sets.empty() && needed_wal_.empty()) return {};  // Dumps need none.
     progress_.phase = "copy WAL";
     for (unsigned number = 1; number <= clusters_; ++number) {
       const std::string prefix = fmt::format("{}/wal/{}/", request_.stanza, number);
@@ -170,14 +201,60 @@ class StanzaCopy {
     auto copied = copy_container(from_, to_, key, ContainerKind::kManifest);
     if (!copied.has_value() && is_damage(copied.error())) return give_up(backup.label, key.value, copied.error());
     if (!copied.has_value() && copied.error().code() != Errc::kAlreadyExists) return Error(std::move(copied).error());
-    {
-      MutexLock lock(mu_);
-      report_.backups.copied += 1;
-      report_.backups.bytes += copied.has_value() ? copied->bytes : 0;
-      report_.labels.push_back(backup.label);
-    }
+    note_copied(&RepoCopyReport::backups, backup.label, copied.has_value() ? copied->bytes : 0);
     log_info("copied backup {}", backup.label);
     return copy_notes(backup.label);
+  }
+
+  Result<> copy_dump(const std::string& label) {
+    progress_.phase = "copy dumps";
+    const ObjectKey key = dump_manifest_key(request_.stanza, label);
+    auto tasks = dump_packs(label);
+    if (!tasks.has_value()) return give_up(label, key.value, std::move(tasks).error());
+    const size_t damages_before = damage_count();
+    TRY(copy_missing(*tasks, fmt::format("{}/dump/{}/", request_.stanza, label), &RepoCopyReport::packs));
+    if (damage_count() != damages_before) {
+      MutexLock lock(mu_);
+      report_.incomplete.push_back(label);
+      return {};
+    }
+    auto copied = copy_container(from_, to_, key, ContainerKind::kManifest);
+    if (!copied.has_value() && is_damage(copied.error())) return give_up(label, key.value, copied.error());
+    if (!copied.has_value() && copied.error().code() != Errc::kAlreadyExists) return Error(std::move(copied).error());
+    note_copied(&RepoCopyReport::dumps, label, copied.has_value() ? copied->bytes : 0);
+    log_info("copied dump {}", label);
+    return copy_dump_notes(label);
+  }
+
+  /// The packs its streams lie in, whether they are there or not.
+  Result<std::vector<CopyTask>> dump_packs(const std::string& label) const {
+    TRY_ASSIGN(const Dump dump, read_dump(from_, request_.stanza, label));
+    std::set<uint32_t> numbers;
+    for (const DumpUnit& unit : dump.meta.units)
+      for (const DumpStream& stream : unit.streams)
+        for (const DumpRun& run : stream.runs) numbers.insert(run.pack);
+    std::vector<CopyTask> tasks;
+    for (const uint32_t number : numbers)
+      tasks.push_back({dump_pack_key(request_.stanza, label, number), ContainerKind::kDump, 0});
+    return tasks;
+  }
+
+  /// Holds and verdicts.
+  Result<> copy_dump_notes(const std::string& label) {
+    const std::string prefix = fmt::format("{}/dump/{}/", request_.stanza, label);
+    TRY_ASSIGN(const auto objects, list_beside_packs(from_.store(), fmt::format("{}/dump/{}", request_.stanza, label)));
+    std::vector<CopyTask> tasks;
+    for (const ObjectInfo& object : objects)
+      if (object.key != dump_manifest_key(request_.stanza, label))
+        tasks.push_back({object.key, ContainerKind::kRecord, object.bytes});
+    return copy_missing(tasks, prefix, &RepoCopyReport::records);
+  }
+
+  void note_copied(RepoCopyCount RepoCopyReport::*count, const std::string& label, uint64_t bytes) {
+    MutexLock lock(mu_);
+    (report_.*count).copied += 1;
+    (report_.*count).bytes += bytes;
+    report_.labels.push_back(label);
   }
 
   /// Annotations and holds, which lie beside the manifest.
@@ -248,7 +325,7 @@ class StanzaCopy {
   }
 
   void incomplete(const std::string& label, RepoCopyDamage damage) {
-    log_warn("backup {} is not copied: {}", label, damage.error.to_string());
+    log_warn("{} {} is not copied: {}", is_dump_label(label) ? "dump" : "backup", label, damage.error.to_string());
     MutexLock lock(mu_);
     report_.incomplete.push_back(label);
     report_.damages.push_back(std::move(damage));
@@ -270,6 +347,7 @@ class StanzaCopy {
   uint32_t segment_bytes_ = 0;
   std::vector<BackupMeta> chosen_;
   std::vector<NeededWal> needed_wal_;
+  std::vector<std::string> chosen_dumps_;
   Mutex mu_;
   RepoCopyReport report_ GUARDED_BY(mu_);
 };

@@ -15,7 +15,7 @@ namespace pgark {
 
 struct RepoCopyRequest {
   std::string stanza;
-  /// Only these backups, with the WAL that makes them consistent; empty: all backups and all WAL.
+  /// Only these backups, with the WAL that makes them consistent, and dumps; empty: all backups, all WAL, all dumps.
   std::vector<std::string> sets;
   unsigned process_max = 1;
 };
@@ -34,18 +34,19 @@ struct RepoCopyDamage {
 };
 
 struct RepoCopyReport {
-  RepoCopyCount backups;  // Manifests.
-  RepoCopyCount packs;
-  RepoCopyCount wal;                    // Segments, histories, and what else was archived.
-  RepoCopyCount records;                // Cluster records, annotations, holds.
-  std::vector<std::string> labels;      // Of the backups that were copied, oldest first.
-  std::vector<std::string> expired;     // Backups not copied because a rule removed them from the destination.
-  std::vector<std::string> incomplete;  // Backups not copied because of damage.
+  RepoCopyCount backups;             // Manifests.
+  RepoCopyCount dumps;               // Their manifests.
+  RepoCopyCount packs;               // Of both.
+  RepoCopyCount wal;                 // Segments, histories, and what else was archived.
+  RepoCopyCount records;             // Cluster records, annotations, holds, verdicts on dumps.
+  std::vector<std::string> labels;   // Of the backups, and behind them the dumps, that were copied, oldest first.
+  std::vector<std::string> expired;  // Backups and dumps not copied because a rule removed them from the destination.
+  std::vector<std::string> incomplete;  // Backups and dumps not copied because of damage.
   std::vector<RepoCopyDamage> damages;
 };
 
-/// Copy what `to` lacks: cluster records, WAL, then backup after backup, packs before the manifest. Every frame is
-/// checked on its way.
+/// Copy what `to` lacks: cluster records, WAL, then backup after backup and dump after dump, packs before the manifest.
+/// Every frame is checked on its way. A stanza that holds nothing but dumps needs no cluster record.
 /// Shape:  what `to` has already is not read again, so a run that was ended goes on where it was. Backups and WAL that
 ///         a rule of retention removed from `to` stay away, unless a backup is named in `sets`.
 /// Errors: kNotFound if `from` lacks the stanza or a backup of `sets`; kInvalid if `to` has another cluster under the

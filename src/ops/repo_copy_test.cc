@@ -1,16 +1,20 @@
 // Copies between repositories in memory: what arrives, what is left alone, and what damage and interruption do.
 #include "ops/repo_copy.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "catalog/cluster.h"
+#include "catalog/hold.h"
+#include "catalog/tombstone.h"
 #include "ops/verify.h"
 #include "repo/keyring.h"
 #include "store/fault_store.h"
 #include "testing/memory_repository.h"
 #include "testing/sample_backup.h"
 #include "testing/sample_cluster_record.h"
+#include "testing/sample_dump.h"
 
 namespace pgark {
 namespace {
@@ -184,6 +188,104 @@ TEST_F(RepoCopy, FailureOfAnyWriteLeavesNoBackupThatLacksAPack) {
     const auto again = copy(*to);
     ASSERT_TRUE(again.has_value()) << again.error().to_string();
     EXPECT_EQ(again->backups.copied + again->backups.present, 2u);
+    ASSERT_LT(nth, 100u);
+  }
+}
+
+/// The same with dumps: one in small packs, one held and verified.
+class RepoCopyDumps : public RepoCopy {
+ protected:
+  void SetUp() override {
+    RepoCopy::SetUp();
+    testing::SampleDump first(*from_, kDump, 256u << 10);
+    for (uint64_t i = 0; i < 4; ++i) first.table(fmt::format("t{}", i), random_bytes(900'000, i));
+    first.commit();
+    contents_ = first.contents;
+    testing::SampleDump second(*from_, kDump2);
+    second.table("small", as_bytes("1\n"));
+    second.commit();
+    ASSERT_TRUE(write_hold(*from_, "main", kDump, {Timestamp::max(), "audit", {}}).has_value());
+    ASSERT_TRUE(write_dump_verdict(*from_, "main", kDump, {{}, true, "scratch", {}, 4, 0}).has_value());
+  }
+  const std::string kDump = "20261123-000000L";
+  const std::string kDump2 = "20261124-000000L";
+  std::vector<std::string> contents_;
+};
+
+TEST_F(RepoCopyDumps, ComeWithTheirHoldsAndVerdicts) {
+  const auto sealed = Repository::open_or_create(to_store_, system_clock(), passphrase_config());
+  ASSERT_TRUE(sealed.has_value()) << sealed.error().to_string();
+  const auto report = copy(**sealed);
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(report->labels, ElementsAre(kFull, kIncr, kDump, kDump2));
+  EXPECT_EQ(report->dumps.copied, 2u);
+  testing::expect_dump(**sealed, kDump, contents_);
+  testing::expect_dump(**sealed, kDump2, {"1\n"});
+  EXPECT_EQ(read_dump_holds(**sealed, "main").value().at(kDump).reason, "audit");
+  EXPECT_EQ(read_dump_verdicts(**sealed, "main").value().at(kDump).tables, 4u);
+  const auto again = copy(**sealed);
+  EXPECT_EQ(again->dumps.copied + again->packs.copied + again->records.copied, 0u);
+  EXPECT_EQ(again->dumps.present, 2u);
+}
+
+TEST_F(RepoCopyDumps, OneByItsLabel) {
+  const auto to = new_repository(to_store_);
+  const auto report = copy(*to, {kDump});
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(report->labels, ElementsAre(kDump));
+  EXPECT_EQ(report->wal.copied + report->backups.copied, 0u);
+  testing::expect_dump(*to, kDump, contents_);
+  EXPECT_THAT(list_dump_labels(*to, "main").value(), ElementsAre(kDump));
+  EXPECT_EQ(copy(*to, {"20300101-000000L"}).error().code(), Errc::kNotFound);
+}
+
+TEST_F(RepoCopyDumps, DamageAndAbsenceKeepBackThatDumpAlone) {
+  MemoryStore damaged_store;
+  copy_with_flipped_bit(from_store_, damaged_store, dump_pack_key("main", kDump, 2), 300 * 8);
+  ASSERT_TRUE(damaged_store.remove(dump_pack_key("main", kDump, 1)).value());
+  from_ = std::move(*Repository::open(damaged_store));
+  const auto to = new_repository(to_store_);
+  const auto report = copy(*to);
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(report->incomplete, ElementsAre(kDump));
+  EXPECT_EQ(report->damages.size(), 2u);
+  EXPECT_THAT(list_dump_labels(*to, "main").value(), ElementsAre(kDump2));
+}
+
+TEST_F(RepoCopyDumps, StayAwayWhereARuleRemovedThem) {
+  const auto to = new_repository(to_store_);
+  Tombstone tombstone;
+  tombstone.label = kDump;
+  ASSERT_TRUE(write_tombstone(*to, "main", tombstone).has_value());
+  const auto report = copy(*to);
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(report->expired, ElementsAre(kDump));
+  EXPECT_THAT(list_dump_labels(*to, "main").value(), ElementsAre(kDump2));
+}
+
+TEST_F(RepoCopyDumps, AStanzaOfNothingElseNeedsNoClusterRecord) {
+  MemoryStore only_dumps("repo3");
+  const auto from = new_repository(only_dumps);
+  testing::SampleDump dump(*from, kDump);
+  dump.table("small", as_bytes("1\n"));
+  dump.commit();
+  from_ = new_repository(only_dumps);
+  const auto to = new_repository(to_store_);
+  const auto report = copy(*to);
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  testing::expect_dump(*to, kDump, {"1\n"});
+}
+
+TEST_F(RepoCopyDumps, FailureOfAnyWriteLeavesNoDumpThatLacksAPack) {
+  for (uint64_t nth = 1;; nth += 2) {
+    FaultStore faulty(std::make_unique<MemoryStore>("repo2"));
+    const auto to = new_repository(faulty);
+    faulty.set_rules({{.call = StoreCall::kCommit, .prefix = "main/dump/", .nth = nth, .code = Errc::kNoSpace}});
+    const auto report = copy(*to, {kDump});
+    const bool fired = !faulty.fired().empty();
+    EXPECT_EQ(report.has_value(), !fired) << "commit " << nth;
+    if (!list_dump_labels(*to, "main").value().empty()) testing::expect_dump(*to, kDump, contents_);
+    if (!fired) break;
     ASSERT_LT(nth, 100u);
   }
 }

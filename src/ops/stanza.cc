@@ -92,7 +92,9 @@ Result<StanzaDeleteResult> stanza_delete(const Repository& repository, const std
   const std::string all = stanza + "/";
   const std::string context = "delete stanza " + stanza;
   uint64_t others = 0;
+  // What is listed goes first, so that an interrupted run leaves nothing that looks whole and is not.
   TRY_CTX(remove_objects(repository, {all + "backup/", "", "/manifest"}, cancel, result, result.backups), context);
+  TRY_CTX(remove_objects(repository, {all + "dump/", "", "/manifest"}, cancel, result, result.dumps), context);
   TRY_CTX(remove_objects(repository, {all, all + "cluster/", ""}, cancel, result, others), context);
   TRY_CTX(remove_objects(repository, {all, "", ""}, cancel, result, others), context);
   if (result.objects == 0) {

@@ -34,12 +34,14 @@ Result<StanzaCreateResult> stanza_create(ObjectStore& store, Clock& clock, PgSes
 
 struct StanzaDeleteResult {
   uint64_t backups = 0;
+  uint64_t dumps = 0;
   uint64_t objects = 0;  // All of them, manifests included.
   uint64_t bytes = 0;
 };
 
-/// Remove every object of a stanza: manifests first, so that no listed backup ever lacks its data, cluster records
-/// last, so that an interrupted removal can be repeated. Errors: kNotFound if the stanza has no object; of the store.
+/// Remove every object of a stanza: manifests first, so that no listed backup or dump ever lacks its data, cluster
+/// records last, so that an interrupted removal can be repeated. Errors: kNotFound if the stanza has no object; of the
+/// store.
 Result<StanzaDeleteResult> stanza_delete(const Repository& repository, const std::string& stanza,
                                          const CancelToken& cancel);
 

@@ -10,8 +10,10 @@
 #include <functional>
 #include <set>
 
+#include "catalog/dump.h"
 #include "catalog/verify_record.h"
 #include "core/version.h"
+#include "ops/verify_dumps.h"
 #include "ops/verify_finish.h"
 #include "ops/verify_ledger.h"
 #include "ops/verify_manifest.h"
@@ -30,6 +32,10 @@ std::string hex_of(const RepositoryId& id) {
   std::string text;
   for (const std::byte byte : id) text += fmt::format("{:02x}", static_cast<unsigned>(byte));
   return text;
+}
+
+bool is_of_dump(const VerifyDamage& damage) {
+  return damage.kind == DamageKind::kDumpManifest || damage.kind == DamageKind::kDumpPack;
 }
 
 std::string timeline_key(const ClusterRecord& cluster, TimelineId timeline) {
@@ -122,6 +128,9 @@ class Round {
         if (!segment_done(timeline_key(cluster, some.timeline), number)) total += cluster.wal_segment_bytes * share;
       }
     }
+    for (const PlannedDump& dump : plan_.dumps)
+      for (const auto& [number, bytes] : dump.packs)
+        if (!pack_done({dump.label, number})) total += static_cast<double>(bytes) * share;
     progress_.bytes_done = 0;
     progress_.bytes_total = static_cast<uint64_t>(total);
   }
@@ -167,9 +176,24 @@ class Round {
       if (past_deadline()) return {};
       TRY(verify_manifest(checker, label));
     }
+    TRY(verify_dumps());
     progress_.phase = "verify records";
     TRY(each(plan_.files.size(), options_.process_max, [&](size_t i) { return verify_file(plan_.files[i]); }));
     return each(plan_.records.size(), options_.process_max, [&](size_t i) { return verify_record(plan_.records[i]); });
+  }
+
+  Result<> verify_dumps() {
+    progress_.phase = "verify dumps";
+    DumpChecker checker(repository_, options_.stanza, *sample_, ledger_, cancel_, progress_.bytes_done);
+    const VerifyEach on_threads = [&](size_t count, const std::function<Result<>(size_t)>& do_one) {
+      return each(count, options_.process_max, do_one);
+    };
+    for (const PlannedDump& dump : plan_.dumps) {
+      if (past_deadline()) break;
+      TRY(checker.check(dump, on_threads));
+    }
+    plan_.damages.insert(plan_.damages.end(), checker.damages().begin(), checker.damages().end());
+    return {};
   }
 
   Result<> verify_pack(const PlannedPack& pack) {
@@ -363,6 +387,10 @@ class Round {
     report.resumed = resumed_;
     report.labels = plan_.chosen;
     report.record_count = record_count_;
+    for (const PlannedDump& dump : plan_.dumps) {
+      report.dump_labels.push_back(dump.label);
+      report.dump_pack_total += dump.packs.size();
+    }
     report.pack_total = plan_.packs.size();
     report.segment_total = plan_.segment_total;
     report.unreferenced_pack_count = plan_.unreferenced_pack_count;
@@ -372,6 +400,7 @@ class Round {
     fill(state, report);
     TRY(name_hit_backups(state, report));
     if (report.finished) {
+      TRY(finish_dump_report(repository_, others_, options_.stanza, cancel_, report));
       TRY(finish_verify_report({repository_, others_, options_, plan_.clusters, state.manifests}, report));
     } else {
       report.next_steps.emplace_back("run the same command again: it goes on where this run ended");
@@ -390,10 +419,19 @@ class Round {
     };
     std::erase_if(plan_.labels, gone);
     std::erase_if(plan_.chosen, gone);
-    std::erase_if(plan_.damages, [&](const VerifyDamage& damage) { return gone(damage.name); });
+    TRY_ASSIGN(const auto dumps, list_dump_labels(repository_, options_.stanza));
+    const auto dump_gone = [&](const std::string& label) {
+      return !std::binary_search(dumps.begin(), dumps.end(), label);
+    };
+    std::erase_if(plan_.dumps, [&](const PlannedDump& dump) { return dump_gone(dump.label); });
+    const auto is_gone = [&](const VerifyDamage& damage) {
+      if (is_of_dump(damage)) return dump_gone(damage.name.substr(0, damage.name.find('/')));
+      return damage.kind == DamageKind::kManifest && gone(damage.name);
+    };
+    std::erase_if(plan_.damages, is_gone);
     ledger_.update([&](VerifyState& state) {
       std::erase_if(state.damages, [&](const VerifyDamage& damage) {
-        if (damage.kind != DamageKind::kManifest || !gone(damage.name)) return false;
+        if (!is_gone(damage)) return false;
         state.damage_count -= damage.count;
         return true;
       });
@@ -431,6 +469,10 @@ class Round {
     report.read_bytes = state.read_bytes;
     report.run_read_bytes = state.read_bytes - read_before_;
     for (const PlannedPack& pack : plan_.packs) report.pack_count += pack_done(pack.name) ? 1u : 0u;
+    for (const PlannedDump& dump : plan_.dumps)
+      for (const auto& [number, bytes] : dump.packs)
+        report.dump_pack_count += pack_done({dump.label, number}) ? 1u : 0u;
+    report.dump_frame_count = state.dump_frame_count;
     report.segment_count = state.segment_count;
     report.damages = state.damages;
     report.damage_count = state.damage_count;
@@ -481,7 +523,7 @@ class Round {
       }
     }
     // With a damaged manifest nobody knows what it named.
-    if (!plan_.damages.empty()) return {};
+    if (!std::all_of(plan_.damages.begin(), plan_.damages.end(), is_of_dump)) return {};
     std::erase_if(report.damages, [&](const VerifyDamage& damage) {
       if (damage.kind != DamageKind::kPack || named.contains(damage.name)) return false;
       --report.damage_count;
@@ -506,11 +548,14 @@ class Round {
     record.sets = options_.sets;
     record.share = report.share;
     record.verified = report.labels;
+    record.verified.insert(record.verified.end(), report.dump_labels.begin(), report.dump_labels.end());
     record.read_bytes = report.read_bytes;
     record.damage_count = report.damage_count;
     for (const DamagedBackup& backup : report.backups) {
       record.damaged.push_back({backup.label, backup.file_count, describe_damage(backup)});
     }
+    for (const DamagedDump& dump : report.dumps)
+      record.damaged.push_back({dump.label, dump.stream_count, describe_damage(dump)});
     for (const VerifyDamage& damage : report.damages) record.objects.push_back(damage.object);
     auto written = write_verify_record(repository_, options_.stanza, std::move(record));
     if (written) {

@@ -20,8 +20,8 @@ namespace pgark {
 struct VerifyOptions {
   std::string stanza;
   unsigned repo = 1;  // Number of the repository, for texts.
-  std::vector<std::string> sets =
-      {};                       // Labels; empty: all backups, and all WAL. Else the WAL those need to be consistent.
+  /// Labels of backups and dumps; empty: all of them, and all WAL. Else the WAL those need to be consistent.
+  std::vector<std::string> sets = {};
   double share = 1;             // Of extents and segments: 0 < share <= 1.
   std::string state_path = {};  // File that remembers what this round has done; empty: the round starts and ends here.
   bool restart = false;         // Begin a new round.
@@ -36,14 +36,16 @@ struct OtherRepository {
   const Repository* repository = nullptr;
 };
 
-enum class DamageKind : uint8_t { kManifest, kPack, kSegment, kWalFile, kRecord };
-std::string_view damage_kind_name(DamageKind kind);  // "manifest", "pack", "segment", "wal_file", "record"
+enum class DamageKind : uint8_t { kManifest, kPack, kSegment, kWalFile, kRecord, kDumpManifest, kDumpPack };
+/// "manifest", "pack", "segment", "wal_file", "record", "dump_manifest", "dump_pack"
+std::string_view damage_kind_name(DamageKind kind);
 
 /// An object that is damaged, or missing.
 struct VerifyDamage {
   DamageKind kind = DamageKind::kRecord;
   std::string object;  // Key.
-  std::string name;    // A label, "LABEL/000017", a WAL file; of missing segments in a row the first.
+  std::string name;    // A label, "LABEL/000017", a WAL file; of missing segments in a row the first; "LABEL/toc.dat"
+                       // if the manifest of a dump tells of other bytes than the stream has.
   uint64_t count = 1;  // Segments in a row.
   bool missing = false;
   bool harmless = false;          // A restore does without what is damaged of it.
@@ -52,7 +54,7 @@ struct VerifyDamage {
   std::string cause;
 
   // Found out at the end of a run.
-  std::vector<std::string> backups;   // That it hits.
+  std::vector<std::string> backups;   // That it hits, or the dump.
   std::vector<unsigned> good_copies;  // Repositories that have the same content, read and checked.
   bool operator==(const VerifyDamage&) const = default;
 };
@@ -76,6 +78,17 @@ struct DamagedBackup {
   bool operator==(const DamagedBackup&) const = default;
 };
 
+/// A dump that cannot be loaded whole.
+struct DamagedDump {
+  std::string label;
+  bool manifest = false;              // Its manifest is damaged: nothing of it can be loaded.
+  uint64_t stream_count = 0;          // Streams that are hit.
+  std::vector<std::string> streams;   // The first kDamagedStreamsMax: "app: public.orders (3456.dat)".
+  std::vector<unsigned> good_copies;  // Repositories that have all that is damaged here, read and checked.
+  bool operator==(const DamagedDump&) const = default;
+};
+inline constexpr size_t kDamagedStreamsMax = 1000;
+
 /// Pages whose checksum failed when they were backed up: damage of the cluster, not of the repository.
 struct VerifiedBadPages {
   std::string label;
@@ -93,8 +106,9 @@ struct VerifyReport {
   Timestamp started{};  // Of the round.
   Timestamp ended{};
   double share = 1;
-  uint64_t seed = 0;                // Of the sample.
-  std::vector<std::string> labels;  // Backups looked at.
+  uint64_t seed = 0;                     // Of the sample.
+  std::vector<std::string> labels;       // Backups looked at.
+  std::vector<std::string> dump_labels;  // Dumps looked at.
 
   // Of the round so far, and of this run.
   uint64_t pack_count = 0;
@@ -102,6 +116,9 @@ struct VerifyReport {
   uint64_t extent_count = 0;
   uint64_t segment_count = 0;
   uint64_t segment_total = 0;
+  uint64_t dump_pack_count = 0;
+  uint64_t dump_pack_total = 0;
+  uint64_t dump_frame_count = 0;  // Without those of streams that lie in several packs.
   uint64_t record_count = 0;
   uint64_t read_bytes = 0;
   uint64_t run_read_bytes = 0;
@@ -111,6 +128,7 @@ struct VerifyReport {
   std::vector<VerifyDamage> damages;
   uint64_t damage_count = 0;
   std::vector<DamagedBackup> backups;
+  std::vector<DamagedDump> dumps;
   std::vector<LostRange> lost;
   std::vector<VerifiedBadPages> bad_pages;
   uint64_t bad_page_count = 0;
@@ -122,7 +140,8 @@ struct VerifyReport {
 };
 
 /// Run a round of verification, or go on with one.
-/// Shape:  in this order: packs, WAL, manifests, small records. Each pack is read once, whichever backups name it, in
+/// Shape:  in this order: packs, WAL, manifests, dumps, small records. Each pack is read once, whichever backups name
+/// it, in
 ///         large reads; of a sample, every pack's index and the chosen extents. What was done is in the state file,
 ///         whatever ends the run; a segment that was found damaged is looked at again. A state of another scope, or
 ///         older than 30 days, is begun anew.

@@ -288,6 +288,10 @@ std::string_view damage_kind_name(DamageKind kind) {
       return "wal_file";
     case DamageKind::kRecord:
       return "record";
+    case DamageKind::kDumpManifest:
+      return "dump_manifest";
+    case DamageKind::kDumpPack:
+      return "dump_pack";
   }
   return "record";
 }
@@ -335,6 +339,15 @@ std::vector<std::string> verify_next_steps(const VerifyReport& report, const std
       steps.push_back(fmt::format("to restore {}, use 'pgark --stanza={} --repo={} restore --set={}'", backup.label,
                                   stanza, copy.repo, backup.label));
     }
+  }
+  for (const DamagedDump& dump : report.dumps) {
+    if (!dump.good_copies.empty())
+      steps.push_back(fmt::format("to load {}, use 'pgark --stanza={} --repo={} load --set={}'; {} good", dump.label,
+                                  stanza, dump.good_copies.front(), dump.label,
+                                  join_numbers(dump.good_copies) + (dump.good_copies.size() == 1 ? " is" : " are")));
+    else
+      steps.push_back(
+          fmt::format("dump {} cannot be mended: run 'pgark dump' with the same options again", dump.label));
   }
   const bool ends =
       std::any_of(report.lost.begin(), report.lost.end(), [](const LostRange& lost) { return lost.ends; });

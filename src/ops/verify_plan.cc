@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "catalog/dump.h"
+#include "catalog/label.h"
 #include "catalog/wal.h"
 #include "ops/verify_objects.h"
 
@@ -20,6 +22,7 @@ class Planner {
 
   Result<VerifyPlan> run() {
     TRY(plan_clusters());
+    TRY(plan_dumps());
     TRY(plan_backups());
     TRY(plan_packs());
     for (size_t i = 0; i < plan_.clusters.size(); ++i) {
@@ -49,13 +52,13 @@ class Planner {
 
   Result<> plan_backups() {
     TRY_ASSIGN(const auto labels, list_backup_labels(repository_, options_.stanza));
-    if (labels.empty() && plan_.clusters.empty() && plan_.warnings.empty()) {
+    if (labels.empty() && plan_.clusters.empty() && plan_.warnings.empty() && !any_dump_) {
       return Error(Errc::kNotFound,
                    fmt::format("stanza {} does not exist in {}", options_.stanza, repository_.store().describe()))
           .with_hint("'pgark info' lists the stanzas there are");
     }
     for (const std::string& label : options_.sets) {
-      if (std::find(labels.begin(), labels.end(), label) != labels.end()) continue;
+      if (is_dump_label(label) || std::find(labels.begin(), labels.end(), label) != labels.end()) continue;
       return Error(Errc::kNotFound, fmt::format("backup {} of stanza {} does not exist in {}", label, options_.stanza,
                                                 repository_.store().describe()))
           .with_hint(fmt::format("run 'pgark --stanza={} info' to see the backups there are", options_.stanza));
@@ -67,6 +70,36 @@ class Planner {
       TRY(open_backup(label));
     }
     return {};
+  }
+
+  Result<> plan_dumps() {
+    TRY_ASSIGN(const auto labels, list_dump_labels(repository_, options_.stanza));
+    any_dump_ = !labels.empty();
+    for (const std::string& label : options_.sets)
+      if (is_dump_label(label) && !std::binary_search(labels.begin(), labels.end(), label))
+        TRY(read_dump_meta(repository_, options_.stanza, label));  // Says that it does not exist.
+    for (const std::string& label : labels) {
+      const auto& sets = options_.sets;
+      if (!sets.empty() && std::find(sets.begin(), sets.end(), label) == sets.end()) continue;
+      TRY(plan_dump(label));
+    }
+    return {};
+  }
+
+  Result<> plan_dump(const std::string& label) {
+    PlannedDump& dump = plan_.dumps.emplace_back();
+    dump.label = label;
+    const std::string prefix = fmt::format("{}{}/", below("dump"), label);
+    for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+      TRY(cancel_.check());
+      TRY_ASSIGN_CTX(const ListPage page, repository_.store().list(request), "list packs of dump " + label);
+      for (const ObjectInfo& object : page.objects) {
+        request.after = object.key.value;
+        if (const auto number = parse_generation(std::string_view(object.key.value).substr(prefix.size())))
+          dump.packs[*number] = object.bytes;
+      }
+      if (!page.more || page.objects.empty()) return {};
+    }
   }
 
   Result<> open_backup(const std::string& label) {
@@ -226,6 +259,10 @@ class Planner {
           request.after = all + std::string(top) + "0";
           break;
         }
+        if (const size_t at = pack_of_dump(name); at != 0) {
+          request.after = all + std::string(name.substr(0, at)) + ":";  // ':' follows the digits.
+          break;
+        }
         if (is_record(top, name)) plan_.records.push_back(object.key);
       }
       const bool stepped = !page.objects.empty() && request.after != page.objects.back().key.value;
@@ -233,10 +270,19 @@ class Planner {
     }
   }
 
+  /// Where the number of "dump/<label>/<number>" begins; 0 if it is no such name.
+  static size_t pack_of_dump(std::string_view name) {
+    if (!name.starts_with("dump/")) return 0;
+    const size_t at = name.rfind('/') + 1;
+    return at < name.size() && name[at] >= '0' && name[at] <= '9' ? at : 0;
+  }
+
   bool is_record(std::string_view top, std::string_view name) const {
     if (name.ends_with(kManifest)) return false;
     if (options_.sets.empty() || top == "cluster") return true;
-    const std::string_view rest = top == "backup" && name.size() > 7 ? name.substr(7) : std::string_view();
+    const std::string_view rest = (top == "backup" || top == "dump") && name.size() > top.size()
+                                      ? name.substr(top.size() + 1)
+                                      : std::string_view();
     const std::string_view label = rest.substr(0, rest.find('/'));
     return std::find(options_.sets.begin(), options_.sets.end(), label) != options_.sets.end();
   }
@@ -253,6 +299,7 @@ class Planner {
   const VerifyOptions& options_;
   const CancelToken& cancel_;
   VerifyPlan plan_;
+  bool any_dump_ = false;
   std::map<std::string, NumberRanges> named_;  // Packs by label.
   std::vector<NeededWal> needed_;
 };

@@ -36,6 +36,12 @@ struct PlannedFile {
   std::vector<ObjectKey> copies;
 };
 
+/// A dump and its packs as they are listed, with their sizes.
+struct PlannedDump {
+  std::string label;
+  std::map<uint32_t, uint64_t> packs;
+};
+
 struct VerifyPlan {
   std::vector<ClusterRecord> clusters;
   std::vector<std::unique_ptr<RepositoryWal>> wal;  // By cluster; null if a history cannot be read.
@@ -43,6 +49,7 @@ struct VerifyPlan {
   std::vector<PlannedPack> packs;                   // By label and number.
   std::vector<PlannedSegments> segments;
   std::vector<PlannedFile> files;
+  std::vector<PlannedDump> dumps;  // By label.
   std::vector<ObjectKey> records;
   uint64_t segment_total = 0;
   uint64_t manifest_bytes = 0;

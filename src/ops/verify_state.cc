@@ -87,7 +87,7 @@ json damage_json(const VerifyDamage& damage) {
 VerifyDamage damage_of(const json& value) {
   VerifyDamage damage;
   const auto kind = value.at("kind").get<unsigned>();
-  if (kind > static_cast<unsigned>(DamageKind::kRecord)) throw std::runtime_error("kind of damage");
+  if (kind > static_cast<unsigned>(DamageKind::kDumpPack)) throw std::runtime_error("kind of damage");
   damage.kind = static_cast<DamageKind>(kind);
   damage.object = value.at("object");
   damage.name = value.at("name");
@@ -153,6 +153,7 @@ VerifyState state_of(const json& value) {
   for (const json& one : value.at("damages")) state.damages.push_back(damage_of(one));
   state.damage_count = value.at("damage_count");
   state.extent_count = value.at("extent_count");
+  state.dump_frame_count = value.value("dump_frame_count", uint64_t{0});
   state.segment_count = value.at("segment_count");
   state.read_bytes = value.at("read_bytes");
   return state;
@@ -253,6 +254,7 @@ std::string encode_verify_state(const VerifyState& state) {
                       {"damages", list_json(state.damages, damage_json)},
                       {"damage_count", state.damage_count},
                       {"extent_count", state.extent_count},
+                      {"dump_frame_count", state.dump_frame_count},
                       {"segment_count", state.segment_count},
                       {"read_bytes", state.read_bytes}};
   return document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";

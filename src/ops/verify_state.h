@@ -59,12 +59,15 @@ struct VerifyState {
   uint64_t seed = 0;
   Timestamp started{};
   Timestamp saved{};
-  std::map<std::string, NumberRanges> packs;        // By label: numbers of those done, or left out by the sample.
+  /// By label: numbers of those done, or left out by the sample. Of dumps too, and by "<label>/streams" the streams
+  /// done that lie in several packs.
+  std::map<std::string, NumberRanges> packs;
   std::map<std::string, NumberRanges> segments;     // By "<cluster>/<timeline>".
   std::map<std::string, ManifestResult> manifests;  // By label.
   std::vector<VerifyDamage> damages;
   uint64_t damage_count = 0;
   uint64_t extent_count = 0;
+  uint64_t dump_frame_count = 0;
   uint64_t segment_count = 0;  // Read, and not left out.
   uint64_t read_bytes = 0;
   bool operator==(const VerifyState&) const = default;
