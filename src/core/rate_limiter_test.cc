@@ -5,36 +5,12 @@
 #include <thread>
 #include <vector>
 
+#include "core/clock_test_util.h"
+
 namespace pgark {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// Time that passes only by sleeping. Of several threads the one that sleeps longest decides.
-class SleepingClock final : public Clock {
- public:
-  Timestamp now() override { return {}; }
-  std::chrono::steady_clock::time_point steady() override {
-    MutexLock lock(mu_);
-    return time_;
-  }
-  void sleep_for(std::chrono::milliseconds duration) override {
-    MutexLock lock(mu_);
-    time_ += duration;
-    longest_ = std::max(longest_, duration);
-    if (on_sleep) on_sleep();
-  }
-  std::chrono::milliseconds elapsed() {
-    MutexLock lock(mu_);
-    return std::chrono::duration_cast<std::chrono::milliseconds>(time_.time_since_epoch());
-  }
-  std::function<void()> on_sleep;
-  std::chrono::milliseconds longest_{0};
-
- private:
-  Mutex mu_;
-  std::chrono::steady_clock::time_point time_{};
-};
 
 TEST(RateLimiter, LetsThroughWhatTheLimitAllows) {
   SleepingClock clock;
@@ -82,7 +58,7 @@ TEST(RateLimiter, WaitEndsWhenItIsCancelled) {
   ASSERT_FALSE(taken.has_value());
   EXPECT_EQ(taken.error().code(), Errc::kCancelled);
   EXPECT_EQ(sleeps, 3);
-  EXPECT_LE(clock.longest_, 200ms) << "a longer nap would notice a cancellation late";
+  EXPECT_LE(clock.longest_sleep(), 200ms) << "a longer nap would notice a cancellation late";
 }
 
 TEST(RateLimiter, ThreadsShareOneLimit) {

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -46,7 +47,28 @@ class GoldenRepository : public ::testing::Test {
   }
 
   /// With the keys that are beside it.
-  virtual Result<std::unique_ptr<Repository>> open() { return Repository::open(store_); }
+  Result<std::unique_ptr<Repository>> open() {
+    KeyConfig keys = passphrase();
+    keys.identities = identity().identities;
+    return Repository::open(store_, keys);
+  }
+  /// None where there is none.
+  KeyConfig passphrase() const {
+    KeyConfig config;
+    auto text = read_file(directory_ + "/passphrase");
+    if (!text.has_value()) return config;
+    config.sealed = true;
+    config.passphrase = NamedSecret{"repo1-cipher-pass-file", Secret::from_text(std::move(*text))};
+    return config;
+  }
+  KeyConfig identity() const {
+    KeyConfig config;
+    auto text = read_file(directory_ + "/identity");
+    if (!text.has_value()) return config;
+    config.sealed = true;
+    config.identities.push_back({"identity of repo1-identity-file", Secret::from_text(std::move(*text))});
+    return config;
+  }
 
   Result<RestoreReport> restore(const std::string& directory) {
     TRY_ASSIGN(const auto repository, open());
@@ -151,61 +173,44 @@ class GoldenRepository : public ::testing::Test {
   MemoryStore store_;
 };
 
-class Golden : public GoldenRepository {
+/// Every format, unless it is told which.
+class Golden : public GoldenRepository, public ::testing::WithParamInterface<const char*> {
  protected:
-  Golden() : GoldenRepository("format-1") {}
+  Golden() : GoldenRepository(GetParam()) {}
 };
 
-/// Sealed repositories: with a passphrase, and with a passphrase and a recipient.
-class SealedGolden : public GoldenRepository {
+INSTANTIATE_TEST_SUITE_P(Formats, Golden, ::testing::Values("format-1", "format-2-passphrase", "format-2-recipient"),
+                         [](const auto& format) {
+                           std::string name = format.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+class GoldenPlain : public GoldenRepository {
  protected:
-  explicit SealedGolden(const std::string& name) : GoldenRepository(name) {}
-
-  /// Deriving a key from a passphrase takes its time: once is enough for the tests that damage other objects.
-  Result<std::unique_ptr<Repository>> open() override { return Repository::open(store_, keys()); }
-  virtual KeyConfig keys() const = 0;
-
-  std::string beside(const std::string& name) const { return read_file(directory_ + "/" + name).value_or("<absent>"); }
-  KeyConfig passphrase() const {
-    KeyConfig config;
-    config.sealed = true;
-    config.passphrase = NamedSecret{"repo1-cipher-pass-file", Secret::from_text(beside("passphrase"))};
-    return config;
-  }
-  KeyConfig identity() const {
-    KeyConfig config;
-    config.sealed = true;
-    config.identities.push_back({"identity of repo1-identity-file", Secret::from_text(beside("identity"))});
-    return config;
-  }
+  GoldenPlain() : GoldenRepository("format-1") {}
 };
 
-class GoldenPassphrase : public SealedGolden {
+class GoldenPassphrase : public GoldenRepository {
  protected:
-  GoldenPassphrase() : SealedGolden("format-2-passphrase") {}
-  KeyConfig keys() const override { return passphrase(); }
+  GoldenPassphrase() : GoldenRepository("format-2-passphrase") {}
 };
 
-class GoldenRecipient : public SealedGolden {
+class GoldenRecipient : public GoldenRepository {
  protected:
-  GoldenRecipient() : SealedGolden("format-2-recipient") {}
-  KeyConfig keys() const override {
-    KeyConfig both = passphrase();
-    both.identities = identity().identities;
-    return both;
-  }
+  GoldenRecipient() : GoldenRepository("format-2-recipient") {}
 };
 
-TEST_F(Golden, GivesBackEveryEntry) { expect_every_entry(); }
+TEST_P(Golden, GivesBackEveryEntry) { expect_every_entry(); }
 
-TEST_F(Golden, GivesBackItsDocumentsAndWal) { expect_documents_and_wal(); }
+TEST_P(Golden, GivesBackItsDocumentsAndWal) { expect_documents_and_wal(); }
 
-TEST_F(Golden, ABitFlippedInAPackNamesBackupPackAndFile) {
+TEST_P(Golden, ABitFlippedInAPackNamesBackupPackAndFile) {
   flip_bit(pack(4), 5000);
   expect_refused(Errc::kCorrupt, {kLabel, pack(4).value, "base/5/16385"});
 }
 
-TEST_F(Golden, EveryByteOfAnExtentIsGuarded) {
+TEST_F(GoldenPlain, EveryByteOfAnExtentIsGuarded) {
   const auto repository = std::move(*Repository::open(store_));
   const auto listing = read_pack_listing(*repository, pack(6));
   ASSERT_TRUE(listing.has_value());
@@ -219,12 +224,12 @@ TEST_F(Golden, EveryByteOfAnExtentIsGuarded) {
   }
 }
 
-TEST_F(Golden, AMissingPackIsNamed) {
+TEST_P(Golden, AMissingPackIsNamed) {
   ASSERT_TRUE(store_.remove(pack(2)).value());
   expect_refused(Errc::kCorrupt, {kLabel, pack(2).value, "base/5/16384"});
 }
 
-TEST_F(Golden, SwappedPacksAreNoticed) {
+TEST_P(Golden, SwappedPacksAreNoticed) {
   const Buffer first = *store_.get(pack(1));
   const Buffer second = *store_.get(pack(2));
   replace(pack(1), second);
@@ -232,77 +237,14 @@ TEST_F(Golden, SwappedPacksAreNoticed) {
   expect_refused(Errc::kCorrupt, {kLabel, "main/pack/" + kLabel, "base/5/16384"});
 }
 
-TEST_F(Golden, ATruncatedPackIsNamed) {
+TEST_P(Golden, ATruncatedPackIsNamed) {
   const Buffer whole = *store_.get(pack(3));
   replace(pack(3), Bytes(whole).first(60000));
   expect_refused(Errc::kCorrupt, {kLabel, pack(3).value, "base/5/16385"});
 }
 
-TEST_F(Golden, ABitFlippedAnywhereInTheManifestNamesTheBackup) {
-  const ObjectKey key = manifest_key("main", kLabel);
-  const Buffer whole = *store_.get(key);
-  for (size_t at = 0; at < whole.size(); at += 37) {
-    SCOPED_TRACE(at);
-    replace(key, whole);
-    flip_bit(key, at);
-    const testing::ScratchDir scratch = *testing::ScratchDir::create("golden");
-    const auto restored = restore(scratch / "data");
-    ASSERT_FALSE(restored.has_value());
-    EXPECT_TRUE(restored.error().code() == Errc::kCorrupt || restored.error().code() == Errc::kUnsupported);
-    EXPECT_THAT(restored.error().message(), HasSubstr(kLabel));
-  }
-}
-
-TEST_F(Golden, DeletingTheManifestMakesTheBackupNotExist) {
-  ASSERT_TRUE(store_.remove(manifest_key("main", kLabel)).value());
-  const auto repository = std::move(*Repository::open(store_));
-  EXPECT_TRUE(list_backup_labels(*repository, "main").value().empty());
-  expect_refused(Errc::kNotFound, {"main"});
-}
-
-TEST_F(GoldenPassphrase, GivesBackEveryEntry) { expect_every_entry(); }
-
-TEST_F(GoldenPassphrase, GivesBackItsDocumentsAndWal) { expect_documents_and_wal(); }
-
-TEST_F(GoldenPassphrase, OpensWithNothingElse) {
-  const auto plain = Repository::open(store_);
-  ASSERT_FALSE(plain.has_value());
-  EXPECT_EQ(plain.error().code(), Errc::kInvalid);
-  KeyConfig wrong;
-  wrong.sealed = true;
-  wrong.passphrase = NamedSecret{"repo1-cipher-pass-file", Secret::copy_of(as_bytes("a guess"))};
-  const auto guessed = Repository::open(store_, wrong);
-  ASSERT_FALSE(guessed.has_value());
-  EXPECT_EQ(guessed.error().code(), Errc::kPermission);
-  EXPECT_THAT(guessed.error().message(), HasSubstr("the passphrase of repo1-cipher-pass-file is wrong"));
-}
-
-TEST_F(GoldenPassphrase, ABitFlippedInAPackNamesBackupPackAndFile) {
-  flip_bit(pack(4), 5000);
-  expect_refused(Errc::kCorrupt, {kLabel, pack(4).value, "base/5/16385"});
-}
-
-TEST_F(GoldenPassphrase, AMissingPackIsNamed) {
-  ASSERT_TRUE(store_.remove(pack(2)).value());
-  expect_refused(Errc::kCorrupt, {kLabel, pack(2).value, "base/5/16384"});
-}
-
-TEST_F(GoldenPassphrase, SwappedPacksAreNoticed) {
-  const Buffer first = *store_.get(pack(1));
-  const Buffer second = *store_.get(pack(2));
-  replace(pack(1), second);
-  replace(pack(2), first);
-  expect_refused(Errc::kCorrupt, {kLabel, "main/pack/" + kLabel, "base/5/16384"});
-}
-
-TEST_F(GoldenPassphrase, ATruncatedPackIsNamed) {
-  const Buffer whole = *store_.get(pack(3));
-  replace(pack(3), Bytes(whole).first(60000));
-  expect_refused(Errc::kCorrupt, {kLabel, pack(3).value, "base/5/16385"});
-}
-
-TEST_F(GoldenPassphrase, ABitFlippedAnywhereInTheManifestNamesTheBackup) {
-  const auto repository = open().value();
+TEST_P(Golden, ABitFlippedAnywhereInTheManifestNamesTheBackup) {
+  const auto repository = open().value();  // Deriving a key from a passphrase takes its time: once is enough.
   const ObjectKey key = manifest_key("main", kLabel);
   const Buffer whole = *store_.get(key);
   for (size_t at = 0; at < whole.size(); at += 37) {
@@ -317,9 +259,25 @@ TEST_F(GoldenPassphrase, ABitFlippedAnywhereInTheManifestNamesTheBackup) {
   }
 }
 
-TEST_F(GoldenRecipient, GivesBackEveryEntry) { expect_every_entry(); }
+TEST_P(Golden, DeletingTheManifestMakesTheBackupNotExist) {
+  ASSERT_TRUE(store_.remove(manifest_key("main", kLabel)).value());
+  const auto repository = open().value();
+  EXPECT_TRUE(list_backup_labels(*repository, "main").value().empty());
+  expect_refused(Errc::kNotFound, {"main"});
+}
 
-TEST_F(GoldenRecipient, GivesBackItsDocumentsAndWal) { expect_documents_and_wal(); }
+TEST_F(GoldenPassphrase, OpensWithNothingElse) {
+  const auto plain = Repository::open(store_);
+  ASSERT_FALSE(plain.has_value());
+  EXPECT_EQ(plain.error().code(), Errc::kInvalid);
+  KeyConfig wrong;
+  wrong.sealed = true;
+  wrong.passphrase = NamedSecret{"repo1-cipher-pass-file", Secret::copy_of(as_bytes("a guess"))};
+  const auto guessed = Repository::open(store_, wrong);
+  ASSERT_FALSE(guessed.has_value());
+  EXPECT_EQ(guessed.error().code(), Errc::kPermission);
+  EXPECT_THAT(guessed.error().message(), HasSubstr("the passphrase of repo1-cipher-pass-file is wrong"));
+}
 
 TEST_F(GoldenRecipient, TheIdentityAloneRestores) {
   const auto repository = Repository::open(store_, identity());

@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <map>
 #include <thread>
 
 #include "core/file.h"
@@ -17,47 +16,28 @@
 #include "store/metadata_http.h"
 #include "store/s3_store.h"
 #include "store/token_test_util.h"
+#include "testing/credential_test_base.h"
 #include "testing/http_fake.h"
-#include "testing/scratch.h"
 
 namespace pgark {
 namespace {
 
 using std::chrono::minutes;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::HttpAnswer;
-using testing::HttpFake;
-using ::testing::Not;
 using Seen = testing::HttpRequest;
 
-class AwsCredentialsTest : public ::testing::Test {
+class AwsCredentialsTest : public testing::CredentialTest {
  protected:
   void SetUp() override {
-    auto scratch = testing::ScratchDir::create("aws");
-    ASSERT_TRUE(scratch.has_value());
-    scratch_ = std::move(*scratch);
-    auto fake = HttpFake::start([](const Seen&) { return HttpAnswer{.status = 404}; });
-    ASSERT_TRUE(fake.has_value());
-    fake_ = std::move(*fake);
-    HttpOptions options = metadata_http_options({}, env());
-    auto http = HttpClient::create(options);
+    ASSERT_NO_FATAL_FAILURE(start("aws", [](const Seen&) { return HttpAnswer{.status = 404}; }));
+    auto http = HttpClient::create(metadata_http_options({}, env()));
     ASSERT_TRUE(http.has_value());
     http_ = std::move(*http);
     set("HOME", scratch_.path());
     set("AWS_EC2_METADATA_SERVICE_ENDPOINT", fake_->url());
   }
 
-  void set(const std::string& name, const std::string& value) { variables_[name] = value; }
-  Environment env() {
-    return [this](const char* name) { return variables_.contains(name) ? variables_.at(name) : std::string(); };
-  }
-  std::string write(const std::string& name, const std::string& content) {
-    const std::string path = scratch_ / name;
-    EXPECT_TRUE(make_directories(parent_path(path)).has_value());
-    EXPECT_TRUE(write_file_durable(path, content).has_value());
-    return path;
-  }
   std::unique_ptr<AwsCredentialSource> source(S3KeyType type = S3KeyType::kAuto) {
     settings_.key_type = type;
     auto made = make_aws_credentials(settings_, *http_, clock_, env());
@@ -65,12 +45,6 @@ class AwsCredentialsTest : public ::testing::Test {
     return std::move(*made);
   }
   Result<AwsCredentials> ask(S3KeyType type = S3KeyType::kAuto) { return source(type)->get(); }
-  /// Fails unless it is this error; its text must not show what the tests' secrets have in common.
-  void expect_error(const Result<AwsCredentials>& got, Errc code, const std::string& text) {
-    ASSERT_FALSE(got.has_value());
-    EXPECT_EQ(got.error().code(), code) << got.error().to_string();
-    EXPECT_THAT(got.error().to_string(), AllOf(HasSubstr(text), Not(HasSubstr("hidden"))));
-  }
   /// The document of a metadata service with credentials that end in so many minutes.
   std::string document(std::string_view key, minutes lifetime) {
     return fmt::format(
@@ -91,11 +65,7 @@ class AwsCredentialsTest : public ::testing::Test {
     return {.status = 404};
   }
 
-  StandingClock clock_;
-  testing::ScratchDir scratch_;
-  std::map<std::string, std::string> variables_;
   S3Settings settings_{.bucket = "b", .endpoint = "e", .region = "eu-west-1"};
-  std::unique_ptr<HttpFake> fake_;
   std::unique_ptr<HttpClient> http_;
   std::atomic<int> documents_ = 0;
 };

@@ -9,7 +9,6 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "codec/encoding.h"
@@ -18,53 +17,29 @@
 #include "store/gcs_token.h"
 #include "store/oauth_token.h"
 #include "store/token_test_util.h"
+#include "testing/credential_test_base.h"
 #include "testing/http_fake.h"
-#include "testing/scratch.h"
 
 namespace pgark {
 namespace {
 
 using std::chrono::minutes;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::HttpAnswer;
-using testing::HttpFake;
 using ::testing::Not;
 using Seen = testing::HttpRequest;
 
-class BearerTokenTest : public ::testing::Test {
+class BearerTokenTest : public testing::CredentialTest {
  protected:
   void SetUp() override {
-    auto scratch = testing::ScratchDir::create("token");
-    ASSERT_TRUE(scratch.has_value());
-    scratch_ = std::move(*scratch);
-    auto fake = HttpFake::start([this](const Seen&) { return token_answer(); });
-    ASSERT_TRUE(fake.has_value());
-    fake_ = std::move(*fake);
+    start("token", [this](const Seen&) { return token_answer(); });
   }
   /// "token-1", "token-2", ... for an hour each.
   HttpAnswer token_answer() {
     return {.body = fmt::format(R"({{"access_token":"token-{}","expires_in":3599,"token_type":"Bearer"}})", ++tokens_)};
   }
-  Environment env() {
-    return [this](const char* name) { return variables_.contains(name) ? variables_.at(name) : std::string(); };
-  }
   CloudSettings cloud() { return {.clock = &clock_}; }
-  std::string write(const std::string& name, const std::string& content) {
-    EXPECT_TRUE(write_file_durable(scratch_ / name, content).has_value());
-    return scratch_ / name;
-  }
-  template <typename T>
-  void expect_error(const Result<T>& got, Errc code, const std::string& text) {
-    ASSERT_FALSE(got.has_value());
-    EXPECT_EQ(got.error().code(), code) << got.error().to_string();
-    EXPECT_THAT(got.error().to_string(), AllOf(HasSubstr(text), Not(HasSubstr("hidden"))));
-  }
 
-  StandingClock clock_;
-  testing::ScratchDir scratch_;
-  std::map<std::string, std::string> variables_;
-  std::unique_ptr<HttpFake> fake_;
   int tokens_ = 0;
 };
 

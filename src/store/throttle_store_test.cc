@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/clock_test_util.h"
 #include "store/conformance.h"
 #include "store/conformance_util.h"
 #include "store/fault_store.h"
@@ -12,38 +13,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Time that passes only by sleeping.
-class SleepingClock final : public Clock {
- public:
-  Timestamp now() override { return {}; }
-  std::chrono::steady_clock::time_point steady() override {
-    MutexLock lock(mu_);
-    return time_;
-  }
-  void sleep_for(std::chrono::milliseconds duration) override {
-    MutexLock lock(mu_);
-    time_ += duration;
-    if (cancel_at_ != 0ms && time_.time_since_epoch() >= cancel_at_) cancel.cancel();
-  }
-  std::chrono::milliseconds elapsed() {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(steady().time_since_epoch());
-  }
-  std::chrono::milliseconds cancel_at_{0};
-  CancelToken cancel;
-
- private:
-  Mutex mu_;
-  std::chrono::steady_clock::time_point time_{};
-};
-
 /// A store of 1 MB/s above one that counts calls.
 struct Scene {
   Scene() {
     auto faults = std::make_unique<FaultStore>(std::make_unique<MemoryStore>());
     counted = faults.get();
-    store = std::make_unique<ThrottleStore>(std::move(faults), 1'000'000, clock, &clock.cancel);
+    store = std::make_unique<ThrottleStore>(std::move(faults), 1'000'000, clock, &cancel);
   }
   SleepingClock clock;
+  CancelToken cancel;
   FaultStore* counted = nullptr;
   std::unique_ptr<ThrottleStore> store;
 };
@@ -72,7 +50,9 @@ TEST(ThrottleStore, OnlyBytesThatArriveCount) {
 
 TEST(ThrottleStore, CancellationEndsTheWait) {
   Scene scene;
-  scene.clock.cancel_at_ = 2s;
+  scene.clock.on_sleep = [&] {
+    if (scene.clock.elapsed() >= 2s) scene.cancel.cancel();
+  };
   const auto put = scene.store->put({"a"}, conformance::pattern(1, 60'000'000));
   ASSERT_FALSE(put.has_value());
   EXPECT_EQ(put.error().code(), Errc::kCancelled);

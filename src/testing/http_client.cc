@@ -8,6 +8,20 @@
 #include "testing/tcp.h"
 
 namespace pgark::testing {
+namespace {
+
+std::string without_entities(std::string text) {
+  static constexpr std::pair<std::string_view, std::string_view> kEntities[] = {
+      {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&apos;", "'"}, {"&amp;", "&"}};
+  for (const auto& [entity, character] : kEntities) {
+    for (size_t at = 0; (at = text.find(entity, at)) != std::string::npos; at += character.size()) {
+      text.replace(at, entity.size(), character);
+    }
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string HttpReply::header(std::string_view name) const {
   const std::string* value = find_header(headers, name);
@@ -38,6 +52,44 @@ Result<HttpReply> http_exchange(const std::string& host, int port, const std::st
   });
   if (!whole) return cut;
   return reply;
+}
+
+Result<> expect_success(const Result<HttpReply>& reply, const std::string& what) {
+  TRY_CTX(reply, what);
+  if (reply->status >= 200 && reply->status < 300) return {};
+  return Error(reply->status == 404 ? Errc::kNotFound : Errc::kInternal,
+               fmt::format("{}: {} {}", what, reply->status, reply->body));
+}
+
+std::vector<std::string> xml_values(std::string_view document, std::string_view name) {
+  const std::string begin = fmt::format("<{}>", name);
+  const std::string end = fmt::format("</{}>", name);
+  std::vector<std::string> values;
+  for (size_t at = 0; (at = document.find(begin, at)) != std::string_view::npos;) {
+    at += begin.size();
+    const size_t stop = document.find(end, at);
+    if (stop == std::string_view::npos) break;
+    values.push_back(without_entities(std::string(document.substr(at, stop - at))));
+    at = stop;
+  }
+  return values;
+}
+
+Result<std::vector<std::string>> list_pages(const std::function<Result<HttpReply>(const HttpHeaders& query)>& ask,
+                                            const HttpHeaders& query, std::string_view value_tag,
+                                            const std::string& marker_name, std::string_view marker_tag) {
+  std::vector<std::string> names;
+  std::string marker;
+  do {
+    HttpHeaders with_marker = query;
+    if (!marker.empty()) with_marker.emplace_back(marker_name, marker);
+    const auto reply = ask(with_marker);
+    TRY(expect_success(reply, "list"));
+    for (std::string& name : xml_values(reply->body, value_tag)) names.push_back(std::move(name));
+    const auto next = xml_values(reply->body, marker_tag);
+    marker = next.empty() ? std::string() : next.front();
+  } while (!marker.empty());
+  return names;
 }
 
 }  // namespace pgark::testing

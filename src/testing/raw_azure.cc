@@ -78,13 +78,6 @@ std::string string_to_sign(const std::string& method, const std::string& resourc
   return out;
 }
 
-Result<> expect_success(const Result<HttpReply>& reply, const std::string& what) {
-  TRY_CTX(reply, what);
-  if (reply->status >= 200 && reply->status < 300) return {};
-  return Error(reply->status == 404 ? Errc::kNotFound : Errc::kInternal,
-               fmt::format("{}: {} {}", what, reply->status, reply->body));
-}
-
 }  // namespace
 
 std::string AzureEndpoint::url() const {
@@ -134,18 +127,8 @@ Result<> RawAzure::remove(const std::string& container, const std::string& blob)
 }
 
 Result<std::vector<std::string>> RawAzure::list(const std::string& container, const std::string& prefix) const {
-  std::vector<std::string> names;
-  std::string marker;
-  do {
-    HttpHeaders query{{"restype", "container"}, {"comp", "list"}, {"prefix", prefix}};
-    if (!marker.empty()) query.emplace_back("marker", marker);
-    auto reply = request("GET", "/" + container, query);
-    TRY(expect_success(reply, "list " + container));
-    for (std::string& name : xml_values(reply->body, "Name")) names.push_back(std::move(name));
-    const auto next = xml_values(reply->body, "NextMarker");
-    marker = next.empty() ? std::string() : next.front();
-  } while (!marker.empty());
-  return names;
+  return list_pages([&](const HttpHeaders& query) { return request("GET", "/" + container, query); },
+                    {{"restype", "container"}, {"comp", "list"}, {"prefix", prefix}}, "Name", "marker", "NextMarker");
 }
 
 Result<std::string> RawAzure::new_container() const {

@@ -85,24 +85,6 @@ std::string authorization(const S3Endpoint& at, const std::string& method, const
                      names, hex(hmac_sha256(key, to_sign)));
 }
 
-std::string without_entities(std::string text) {
-  static constexpr std::pair<std::string_view, std::string_view> kEntities[] = {
-      {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&apos;", "'"}, {"&amp;", "&"}};
-  for (const auto& [entity, character] : kEntities) {
-    for (size_t at = 0; (at = text.find(entity, at)) != std::string::npos; at += character.size()) {
-      text.replace(at, entity.size(), character);
-    }
-  }
-  return text;
-}
-
-Result<> expect_success(const Result<HttpReply>& reply, const std::string& what) {
-  TRY_CTX(reply, what);
-  if (reply->status >= 200 && reply->status < 300) return {};
-  return Error(reply->status == 404 ? Errc::kNotFound : Errc::kInternal,
-               fmt::format("{}: {} {}", what, reply->status, reply->body));
-}
-
 }  // namespace
 
 std::string S3Endpoint::url() const { return fmt::format("http://{}:{}", host, port); }
@@ -148,18 +130,8 @@ Result<> RawS3::remove(const std::string& bucket, const std::string& key) const 
 }
 
 Result<std::vector<std::string>> RawS3::list(const std::string& bucket, const std::string& prefix) const {
-  std::vector<std::string> keys;
-  std::string token;
-  do {
-    HttpHeaders query{{"list-type", "2"}, {"prefix", prefix}};
-    if (!token.empty()) query.emplace_back("continuation-token", token);
-    auto reply = request("GET", "/" + bucket, query);
-    TRY(expect_success(reply, "list " + bucket));
-    for (std::string& key : xml_values(reply->body, "Key")) keys.push_back(std::move(key));
-    const auto next = xml_values(reply->body, "NextContinuationToken");
-    token = next.empty() ? std::string() : next.front();
-  } while (!token.empty());
-  return keys;
+  return list_pages([&](const HttpHeaders& query) { return request("GET", "/" + bucket, query); },
+                    {{"list-type", "2"}, {"prefix", prefix}}, "Key", "continuation-token", "NextContinuationToken");
 }
 
 Result<std::vector<std::string>> RawS3::unfinished_uploads(const std::string& bucket) const {
@@ -172,20 +144,6 @@ Result<std::string> RawS3::new_bucket(const HttpHeaders& headers) const {
   std::string name = unique_name("pgark");
   TRY(create_bucket(name, headers));
   return name;
-}
-
-std::vector<std::string> xml_values(std::string_view document, std::string_view name) {
-  const std::string begin = fmt::format("<{}>", name);
-  const std::string end = fmt::format("</{}>", name);
-  std::vector<std::string> values;
-  for (size_t at = 0; (at = document.find(begin, at)) != std::string_view::npos;) {
-    at += begin.size();
-    const size_t stop = document.find(end, at);
-    if (stop == std::string_view::npos) break;
-    values.push_back(without_entities(std::string(document.substr(at, stop - at))));
-    at = stop;
-  }
-  return values;
 }
 
 std::string unique_name(std::string_view prefix) {

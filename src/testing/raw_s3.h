@@ -60,8 +60,6 @@ class RawS3 {
   S3Endpoint endpoint_;
 };
 
-/// Text between <NAME> and </NAME>, once for each, entities undone.
-std::vector<std::string> xml_values(std::string_view document, std::string_view name);
 /// Name for a bucket or container that no other process or call makes.
 std::string unique_name(std::string_view prefix);
 
