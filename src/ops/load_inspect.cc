@@ -50,6 +50,8 @@ Result<> LoadInspector::inspect(const LoadChoice& choice) {
   inspect_roles();
   inspect_tablespaces();
   TRY(inspect_extensions(choice));
+  for (LoadUnit& unit : database_.units)
+    if (unit.toc) TRY(leave_out_schemas(unit));
   if (session_ == nullptr) return {};
   TRY(inspect_encoding());
   TRY(inspect_collations());
@@ -215,17 +217,17 @@ Result<> LoadInspector::inspect_needed(const LoadChoice& choice) {
 
 /// Schemas, types and functions that are missing come along; a table that is missing is the user's choice.
 Result<> LoadInspector::inspect_needed_of(const LoadChoice& choice, LoadUnit& unit) {
-  static constexpr std::array<std::string_view, 4> kLeftOut = {"FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH",
-                                                               "PUBLICATION TABLE"};
+  static constexpr std::array<std::string_view, 3> kLeftOut = {"FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH"};
   std::vector<std::string> brought;
   std::set<size_t> left_out;
+  std::set<size_t> missing;
   for (bool more = true; more;) {
     more = false;
     const auto needed = needed_entries(*unit.toc, unit.chosen);
     std::vector<size_t> places;
     for (const NeededEntry& one : needed) places.push_back(one.entry);
     TRY_ASSIGN(const auto there, which_entries_exist(unit, places));
-    std::vector<size_t> bring;
+    std::set<size_t> bring;
     for (const NeededEntry& one : needed) {
       const pg::DumpTocEntry& entry = unit.toc->entries[one.entry];
       if (lookup_of(entry).empty() || there.contains(one.entry)) continue;
@@ -235,27 +237,74 @@ Result<> LoadInspector::inspect_needed_of(const LoadChoice& choice, LoadUnit& un
         continue;
       }
       if (!is_relation(entry) || entry.desc == "SEQUENCE") {
-        bring.push_back(one.entry);
-        brought.push_back(entry_label(entry));
+        if (bring.insert(one.entry).second) brought.push_back(entry_label(entry));
         continue;
       }
+      if (!missing.insert(one.entry).second) continue;
       find(Severity::kError, "missing_object",
            fmt::format("{} needs {}, which is not in this database", entry_label(unit.toc->entries[one.of]),
                        entry_label(entry)),
            fmt::format("load it too: --table={}", quote_qualified(entry.schema.value_or(""), entry.tag)));
     }
     if (!bring.empty()) {
-      add_entries(*unit.toc, choice, bring, unit.chosen);
+      add_entries(*unit.toc, choice, {bring.begin(), bring.end()}, unit.chosen);
       more = true;
     }
   }
+  TRY_ASSIGN(const auto dangling, dangling_references(unit));
+  left_out.insert(dangling.begin(), dangling.end());
   for (const size_t at : left_out)
-    find(Severity::kWarning, "reference_left_out",
-         entry_label(unit.toc->entries[at]) + " is left out: the table it refers to is not in this database",
-         "load that table too, or add the reference by hand");
-  remove_entries(left_out, unit.chosen);
+    if (unit.toc->entries[at].desc != "INDEX ATTACH")  // The table's own says it.
+      find(Severity::kWarning, "reference_left_out",
+           entry_label(unit.toc->entries[at]) + " is left out: the table it refers to is not in this database",
+           "load that table too, or add the reference by hand");
+  remove_entries(*unit.toc, left_out, unit.chosen);
   if (!brought.empty())
     find(Severity::kInfo, "needed_object", "needed, and not there: " + join_some(brought) + " will be made too", "");
+  return {};
+}
+
+/// Foreign keys to tables that are neither loaded nor there.
+Result<std::set<size_t>> LoadInspector::dangling_references(const LoadUnit& unit) {
+  RelationKeys loaded;
+  for (const LoadUnit& one : database_.units)
+    if (one.toc)
+      for (const size_t at : one.chosen.pre)
+        if (is_relation(one.toc->entries[at]))
+          loaded.emplace(one.toc->entries[at].schema.value_or(""), one.toc->entries[at].tag);
+  std::map<size_t, std::string> names;
+  for (const size_t at : unit.chosen.post)
+    if (const auto table = referenced_table(unit.toc->entries[at]); table && !loaded.contains(*table))
+      names.emplace(at, quote_qualified(table->first, table->second));
+  std::vector<std::string> all;
+  for (const auto& [at, name] : names) all.push_back(name);
+  TRY_ASSIGN(const auto there, which_exist("pg_catalog.to_regclass(n) IS NOT NULL", all));
+  std::set<size_t> dangling;
+  for (const auto& [at, name] : names)
+    if (!there.contains(name)) dangling.insert(at);
+  return dangling;
+}
+
+/// Schemas that are there are not made. "public" is there in every new database, and is never dropped: its privileges
+/// and comment are loaded, those of others that are there stay as they are.
+Result<> LoadInspector::leave_out_schemas(LoadUnit& unit) {
+  std::vector<size_t> schemas;
+  for (const size_t at : unit.chosen.pre)
+    if (const pg::DumpTocEntry& entry = unit.toc->entries[at];
+        entry.desc == "SCHEMA" && !request_.schema_map.contains(entry.tag))
+      schemas.push_back(at);
+  std::set<size_t> there;
+  if (session_ != nullptr) {
+    TRY_ASSIGN(there, which_entries_exist(unit, schemas));
+  }
+  const auto is_public = [&](size_t at) { return unit.toc->entries[at].tag == "public"; };
+  std::erase_if(unit.chosen.pre, [&](size_t at) {
+    return unit.toc->entries[at].desc == "SCHEMA" && is_public(at) && (session_ == nullptr || there.contains(at)) &&
+           !request_.schema_map.contains("public");
+  });
+  std::erase_if(there, is_public);
+  // With --clean a schema is dropped and made anew, if all of it is loaded.
+  if (!request_.clean || !request_.tables.empty()) remove_entries(*unit.toc, std::move(there), unit.chosen);
   return {};
 }
 
@@ -263,17 +312,11 @@ Result<> LoadInspector::inspect_existing() {
   for (LoadUnit& unit : database_.units) {
     if (!unit.toc) continue;
     std::vector<size_t> relations;
-    std::vector<size_t> schemas;
     for (const size_t at : request_.data_only ? unit.chosen.data : unit.chosen.pre) {
       const pg::DumpTocEntry& entry = unit.toc->entries[at];
-      if (request_.schema_map.contains(entry.desc == "SCHEMA" ? entry.tag : entry.schema.value_or(""))) continue;
-      if (is_relation(entry)) relations.push_back(at);
-      if (entry.desc == "SCHEMA") schemas.push_back(at);
+      if (is_relation(entry) && !request_.schema_map.contains(entry.schema.value_or(""))) relations.push_back(at);
     }
     TRY_ASSIGN(const auto there, which_entries_exist(unit, relations));
-    // With --clean a schema is dropped and made anew only with all of it.
-    TRY_ASSIGN(const auto schemas_there, which_entries_exist(unit, schemas));
-    if (!request_.clean || !request_.tables.empty()) remove_entries(schemas_there, unit.chosen);
     std::vector<std::string> names;
     for (const size_t at : there) names.push_back(entry_label(unit.toc->entries[at]));
     if (names.empty()) continue;

@@ -71,7 +71,9 @@ class LoadInspector {
   Result<> inspect_encoding();
   Result<> inspect_needed(const LoadChoice& choice);
   Result<> inspect_needed_of(const LoadChoice& choice, LoadUnit& unit);
+  Result<std::set<size_t>> dangling_references(const LoadUnit& unit);
   Result<> inspect_existing();
+  Result<> leave_out_schemas(LoadUnit& unit);
   Result<> inspect_schema_map();
   Result<> inspect_rights();
   Result<std::set<std::string>> which_exist(const std::string& lookup, const std::vector<std::string>& names);

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "ops/dump_selection.h"
+#include "pg/sql_text.h"
 
 namespace pgark {
 namespace {
@@ -302,6 +303,21 @@ void sort_by_references(const DumpToc& toc, const Ids& ids, std::vector<size_t>&
   data = std::move(sorted);
 }
 
+/// Partitions with their parents, as places in the table of contents.
+std::set<std::pair<size_t, size_t>> partitions_of(const DumpToc& toc, const Ids& ids) {
+  std::set<std::pair<size_t, size_t>> pairs;
+  for (const DumpTocEntry& entry : toc.entries) {
+    if (entry.desc != "TABLE ATTACH") continue;
+    const auto tables = ids.dependencies(entry);
+    for (const size_t child : tables)
+      for (const size_t parent : tables)
+        if (child != parent && key_of(toc.entries[child]) == key_of(entry)) pairs.emplace(child, parent);
+  }
+  return pairs;
+}
+
+bool is_index(const DumpTocEntry& entry) { return entry.desc == "INDEX" || entry.desc == "CONSTRAINT"; }
+
 }  // namespace
 
 std::vector<size_t> ChosenEntries::all() const {
@@ -366,11 +382,14 @@ std::vector<NeededEntry> needed_entries(const DumpToc& toc, const ChosenEntries&
   const Ids ids(toc);
   const std::vector<size_t> all = chosen.all();
   const std::set<size_t> has(all.begin(), all.end());
-  std::map<size_t, size_t> needed;
+  const auto partitions = partitions_of(toc, ids);
+  std::set<std::pair<size_t, size_t>> needed;
   for (const size_t at : all)
-    for (const size_t of : ids.dependencies(toc.entries[at]))
-      if (!has.contains(of) && !is_of_database(toc.entries[of]) && !is_attribute(toc.entries[of]))
-        needed.emplace(of, at);
+    for (const size_t of : ids.dependencies(toc.entries[at])) {
+      if (has.contains(of) || is_of_database(toc.entries[of]) || is_attribute(toc.entries[of])) continue;
+      const bool is_parent = partitions.contains({at, of}) || (is_index(toc.entries[at]) && is_index(toc.entries[of]));
+      if (!is_parent) needed.emplace(of, at);
+    }
   std::vector<NeededEntry> found;
   for (const auto& [of, at] : needed) found.push_back({of, at});
   return found;
@@ -398,7 +417,29 @@ void add_entries(const DumpToc& toc, const LoadChoice& choice, const std::vector
   take(chosen.post, Part::kPost);
 }
 
-void remove_entries(const std::set<size_t>& entries, ChosenEntries& chosen) {
+std::optional<RelationKey> referenced_table(const DumpTocEntry& foreign_key) {
+  if (foreign_key.desc != "FK CONSTRAINT" || !foreign_key.definition) return std::nullopt;
+  const auto tokens = pg::split_sql_tokens(*foreign_key.definition);
+  if (!tokens) return std::nullopt;
+  std::vector<std::string_view> words;
+  for (const pg::SqlToken& token : *tokens)
+    if (token.kind != pg::SqlToken::Kind::kSpace && token.kind != pg::SqlToken::Kind::kComment)
+      words.push_back(token.text);
+  // pg_dump always writes the schema.
+  for (size_t at = 0; at + 3 < words.size(); ++at)
+    if (words[at] == "REFERENCES" && words[at + 2] == ".")
+      return RelationKey{pg::identifier_name(words[at + 1]), pg::identifier_name(words[at + 3])};
+  return std::nullopt;
+}
+
+void remove_entries(const DumpToc& toc, std::set<size_t> entries, ChosenEntries& chosen) {
+  if (entries.empty()) return;
+  const Ids ids(toc);
+  for (const size_t at : chosen.all()) {
+    if (!is_attribute(toc.entries[at])) continue;
+    const auto found = ids.dependencies(toc.entries[at]);
+    if (std::any_of(found.begin(), found.end(), [&](size_t of) { return entries.contains(of); })) entries.insert(at);
+  }
   for (auto* list : {&chosen.pre, &chosen.data, &chosen.post})
     std::erase_if(*list, [&](size_t at) { return entries.contains(at); });
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -63,13 +64,17 @@ ChosenEntries choose_entries(const pg::DumpToc& toc, const LoadChoice& choice, c
 /// What chosen entries depend on and is not chosen itself, in the order of the table of contents.
 struct NeededEntry {
   size_t entry = 0;
-  size_t of = 0;  // The first entry that needs it.
+  size_t of = 0;  // The entry that needs it.
 };
+/// Shape:  without what a partition has from its parent: it can be made as a table of its own.
 std::vector<NeededEntry> needed_entries(const pg::DumpToc& toc, const ChosenEntries& chosen);
 /// Take further entries, with their comments and privileges: each goes where it belongs.
 void add_entries(const pg::DumpToc& toc, const LoadChoice& choice, const std::vector<size_t>& entries,
                  ChosenEntries& chosen);
-void remove_entries(const std::set<size_t>& entries, ChosenEntries& chosen);
+/// The table that a foreign key refers to, as its definition says: it may be in another unit of the dump, or in none.
+std::optional<RelationKey> referenced_table(const pg::DumpTocEntry& foreign_key);
+/// Leave out entries with their comments and privileges.
+void remove_entries(const pg::DumpToc& toc, std::set<size_t> entries, ChosenEntries& chosen);
 
 /// "TABLE public.orders", for people.
 std::string entry_label(const pg::DumpTocEntry& entry);
