@@ -17,6 +17,8 @@ PgEndpoint server_endpoint(const Settings& settings, unsigned cluster) {
   endpoint.port = static_cast<uint16_t>(settings.integer(name("port")));
   endpoint.user = settings.text(name("user"));
   endpoint.database = settings.text(name("database"));
+  for (const std::string_view option : {"sslmode", "sslrootcert", "sslcert", "sslkey"})
+    if (settings.has(name(option))) endpoint.tls.emplace_back(option, settings.text(name(option)));
   endpoint.application_name = fmt::format("pgark [{}]", settings.command_name());
   endpoint.connect_timeout = settings.duration("io-timeout");
   endpoint.query_timeout = settings.duration("db-timeout");

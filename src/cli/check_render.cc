@@ -100,6 +100,7 @@ ordered_json thresholds_json(const CheckThresholds& thresholds) {
   return {{"archive_lag_ms", thresholds.archive_lag.count()},
           {"backup_age_ms", thresholds.backup_age.count()},
           {"drill_age_ms", thresholds.drill_age.count()},
+          {"dump_age_ms", thresholds.dump_age.count()},
           {"verify_age_ms", thresholds.verify_age.count()}};
 }
 

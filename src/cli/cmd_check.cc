@@ -48,7 +48,8 @@ Result<CheckOptions> check_options(const Settings& settings) {
   options.thresholds = {.backup_age = settings.duration("check-backup-age"),
                         .drill_age = settings.duration("check-drill-age"),
                         .verify_age = settings.duration("check-verify-age"),
-                        .archive_lag = settings.duration("check-archive-lag")};
+                        .archive_lag = settings.duration("check-archive-lag"),
+                        .dump_age = settings.duration("check-dump-age")};
   for (const unsigned number : settings.repositories()) {
     CheckedPlace& place = options.places[number];
     // Of a directory of this host alone can be told what lies beside it.

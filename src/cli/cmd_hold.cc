@@ -1,4 +1,4 @@
-// `pgark hold`: keep a backup whatever the rules say, until a time or until it is released.
+// `pgark hold`: keep a backup or a dump whatever the rules say, until a time or until it is released.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "catalog/backup.h"
+#include "catalog/dump.h"
 #include "catalog/hold.h"
 #include "catalog/target.h"
 #include "cli/access.h"
@@ -41,12 +42,13 @@ Result<std::optional<Timestamp>> wanted_until(const CommandContext& context) {
 Result<int> cmd_hold(CommandContext& context) {
   const Settings& settings = context.settings;
   const std::string& label = settings.text("set");
-  TRY(parse_backup_label(label));
+  const bool is_dump = is_dump_label(label);
+  if (!is_dump) TRY(parse_backup_label(label));
   Hold hold;
   TRY_ASSIGN(hold.until, wanted_until(context));
   hold.reason = settings.text("reason");
   hold.set = context.clock.now();
-  // Without --repo in every repository that has the backup.
+  // Without --repo in every repository that has it.
   std::optional<unsigned> found;
   std::optional<Error> failed;
   for (const unsigned repo : settings.chosen_repositories()) {
@@ -74,7 +76,7 @@ Result<int> cmd_hold(CommandContext& context) {
   const std::string text = !hold.until                       ? "is released: the rules decide about it again"
                            : *hold.until == Timestamp::max() ? "is held until it is released"
                                                              : "is held until " + format_timestamp_both(*hold.until);
-  TRY(context.out.print(fmt::format("backup {} {}\n", label, text)));
+  TRY(context.out.print(fmt::format("{} {} {}\n", is_dump ? "dump" : "backup", label, text)));
   return kExitOk;
 }
 

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "catalog/dump.h"
 #include "cli/access.h"
 #include "cli/command.h"
 #include "cli/info_render.h"
@@ -55,6 +56,10 @@ Result<int> cmd_info(CommandContext& context) {
   const std::string& set = settings.text("set");
   if (!set.empty() && settings.stanza().empty()) {
     return Error(Errc::kInvalid, "--set names a backup of one stanza: give --stanza too");
+  }
+  if (is_dump_label(set)) {
+    return Error(Errc::kInvalid, fmt::format("{} is the label of a dump", set))
+        .with_hint(fmt::format("pgark --stanza={} dump-ls --set={} shows it in detail", settings.stanza(), set));
   }
   if (!set.empty()) {
     TRY_ASSIGN(const InfoBackupDetail detail, detail_of(context, set));

@@ -325,7 +325,8 @@ ordered_json dump_detail_json(const DumpListing& listing, const Dump& dump, Time
   document["pgark_version"] = meta.pgark_version;
   document["host"] = meta.host;
   document["server"] = meta.server;
-  document["system_identifier"] = meta.system_identifier;
+  document["system_identifier"] =
+      meta.system_identifier == 0 ? ordered_json() : ordered_json(std::to_string(meta.system_identifier));
   document["in_recovery"] = meta.in_recovery;
   document["role_passwords"] = meta.role_passwords;
   document["codec"] = meta.codec;

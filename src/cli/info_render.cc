@@ -7,6 +7,7 @@
 
 #include "catalog/target.h"
 #include "cli/backup_json.h"
+#include "cli/dump_list_render.h"
 #include "cli/info_outlook_render.h"
 #include "cli/output.h"
 
@@ -188,10 +189,13 @@ ordered_json stanza_json(const InfoStanza& stanza) {
   for (const InfoCluster& cluster : stanza.clusters) clusters.push_back(cluster_json(cluster));
   ordered_json backups = ordered_json::array();
   for (const ListedBackup& backup : stanza.backups) backups.push_back(listed_json(stanza, backup));
+  ordered_json dumps = ordered_json::array();
+  for (const ListedDump& dump : stanza.dumps.dumps) dumps.push_back(listed_dump_json(stanza.dumps, dump, stanza.as_of));
   ordered_json errors = ordered_json::array();
   for (const Error& error : stanza.errors) errors.push_back(error_json(error));
   ordered_json document{{"name", stanza.name}, {"status", stanza_status_name(stanza.status)}, {"clusters", clusters},
-                        {"backups", backups},  {"last_verify", last_verify_json(stanza)},     {"errors", errors}};
+                        {"backups", backups},  {"last_verify", last_verify_json(stanza)},     {"dumps", dumps},
+                        {"errors", errors}};
   add_outlook_json(stanza, document);
   return document;
 }
@@ -392,6 +396,7 @@ std::string document_text(const InfoDocument& document) {
       text += cluster_text(cluster, &cluster == &stanza.clusters.back());
     }
     for (const ListedBackup& backup : stanza.backups) text += "\n" + listed_text(stanza, backup);
+    for (const ListedDump& dump : stanza.dumps.dumps) text += "\n" + listed_dump_text(stanza.dumps, dump, stanza.as_of);
   }
   return text;
 }

@@ -320,6 +320,9 @@ constexpr OptionSpec kOptions[] = {
      .description = "Three times as old, it is an error. The default suits a backup a day."},
     {.name = "check-drill-age", .type = kTime, .commands = kCheck, .value_default = "90d", .min = kSecond,
      .max = 3650 * kDay, .summary = "how long ago the last restore test may be without a warning"},
+    {.name = "check-dump-age", .type = kTime, .commands = kCheck, .value_default = "8d", .min = kSecond,
+     .max = 3650 * kDay, .summary = "how old the newest dump of a series may be without a warning",
+     .description = "Where there are dumps. The default suits a dump a week."},
     {.name = "check-ignore", .type = kList, .commands = kCheck,
      .summary = "code of a finding whose warning is accepted",
      .description = "Repeatable, or several separated by commas: check-ignore=checksums_off,fsync_off. The finding is "
@@ -457,7 +460,7 @@ constexpr OptionSpec kOptions[] = {
      .description = "Only that one goes: backups that were made on top of it are complete without it. Refused for one that "
                     "is held, and for the last one that can be restored."},
     {.name = "set", .type = kString, .commands = kHold, .source = OptionSource::kCommandLine, .required = kHold,
-     .summary = "label of the backup to hold"},
+     .summary = "label of the backup or dump to hold"},
     {.name = "set", .type = kString, .commands = kInfo, .source = OptionSource::kCommandLine,
      .summary = "label of the backup to show in detail"},
     {.name = "set", .type = kString, .commands = kRestore, .source = OptionSource::kCommandLine,

@@ -69,6 +69,7 @@ std::vector<Examiner> check_examiners() {
           {"backups", examine_backups},
           {"verify", examine_verify},
           {"drills", examine_drills},
+          {"dumps", examine_dumps},
           {"places", examine_places},
           {"space", examine_space},
           {"durability", examine_durability},

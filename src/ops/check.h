@@ -61,6 +61,7 @@ struct CheckThresholds {
   std::chrono::milliseconds drill_age = std::chrono::days(90);
   std::chrono::milliseconds verify_age = std::chrono::days(35);
   std::chrono::milliseconds archive_lag = std::chrono::minutes(10);
+  std::chrono::milliseconds dump_age = std::chrono::hours(8 * 24);
 };
 
 /// What the settings say of a repository.

@@ -46,6 +46,9 @@ Result<> examine_backups(CheckState& state);
 Result<> examine_drills(CheckState& state);
 /// Was what is stored read, lately, and found whole? After examine_wal_coverage().
 Result<> examine_verify(CheckState& state);
+/// Of dumps, where there are any: are they young, was one ever loaded, and what of the server is in none of them? After
+/// examine_wal_coverage(), which lists the backups.
+Result<> examine_dumps(CheckState& state);
 /// Is a repository on the disk of the data, in memory, in clear on the network; is any of them elsewhere?
 Result<> examine_places(CheckState& state);
 /// Is there retention, and room for what it keeps? After examine_places() and examine_wal_rate().

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "catalog/dump.h"
 #include "catalog/verify_record.h"
 #include "core/file.h"
 #include "ops/check.h"
@@ -101,7 +102,7 @@ TEST_F(Examiners, CodesAreKnownOnce) {
   for (const FindingCode& code : finding_codes()) {
     EXPECT_TRUE(seen.insert(code.code).second) << code.code;
     EXPECT_EQ(find_finding_code(code.code), &code);
-    EXPECT_THAT(std::string(code.severities), AnyOf("info", "warning", "error", "warning or error"));
+    EXPECT_THAT(std::string(code.severities), AnyOf("info", "warning", "error", "info or warning", "warning or error"));
   }
   EXPECT_EQ(find_finding_code("nothing"), nullptr);
 }
@@ -494,6 +495,107 @@ TEST(FilePlace, FindsTheTypeOfAMount) {
   EXPECT_EQ(mounted_type(mounts, 8, 1), "ext4");
   EXPECT_EQ(mounted_type(mounts, 8, 2), "");
   EXPECT_EQ(mounted_type("", 8, 2), "");
+}
+
+// -- Dumps.
+
+class DumpExaminer : public Examiners {
+ protected:
+  void SetUp() override {
+    Examiners::SetUp();
+    server_.roles = {"app_owner", "postgres"};
+  }
+  /// A dump of database app as `shape` left it; its label.
+  std::string dump(
+      std::chrono::hours age, const std::function<void(DumpMeta&)>& shape = [](DumpMeta&) {}) {
+    Dump one;
+    one.meta.started = one.meta.stopped = kNow - age;
+    one.meta.label = next_dump_label(one.meta.started, *list_used_dump_labels(*repository_, "main"));
+    one.meta.globals = true;
+    one.meta.roles = {{"app_owner", true, false, {}}, {"postgres", true, true, {}}};
+    for (const char* name : {"app", "closed"}) one.meta.databases.emplace_back().name = name;
+    one.meta.databases[0].extensions = {{"app", "plpgsql", "1.0"}, {"app", "hstore", "1.8"}};
+    one.meta.series = dump_series({}, {}, "");
+    shape(one.meta);
+    EXPECT_TRUE(write_dump(*repository_, "main", one).has_value());
+    return one.meta.label;
+  }
+  void prove(const std::string& label, std::chrono::hours age, bool ok = true) {
+    DumpVerdict verdict;
+    verdict.when = kNow - age;
+    verdict.ok = ok;
+    if (!ok) verdict.findings = {"table app.orders has 5 rows instead of 7"};
+    EXPECT_TRUE(write_dump_verdict(*repository_, "main", label, verdict).has_value());
+  }
+};
+
+TEST_F(DumpExaminer, IsSilentWithoutDumpsAndWhereAllIsWell) {
+  EXPECT_THAT(run(), IsEmpty());
+  again();
+  server_.roles = {"app_owner", "postgres"};
+  server_.dumped_extensions["app"] = {{"hstore"}};
+  prove(dump(std::chrono::hours(20)), std::chrono::hours(10));
+  EXPECT_THAT(run(), IsEmpty());
+}
+
+TEST_F(DumpExaminer, AgeCountsForASchedule) {
+  dump(std::chrono::hours(24 * 30));
+  prove(dump(std::chrono::hours(24 * 20)), std::chrono::hours(1));
+  EXPECT_THAT(run(), ElementsAre("warning dump_old"));
+  EXPECT_THAT(found("dump_old").what, AllOf(HasSubstr("all databases"), HasSubstr("20 days old")));
+  again();
+  prove(dump(std::chrono::hours(24 * 20)), std::chrono::hours(1));
+  EXPECT_THAT(run(), ElementsAre("info dump_old")) << "a single one may be meant to be old";
+}
+
+TEST_F(DumpExaminer, ProofIsWanted) {
+  const std::string label = dump(std::chrono::hours(20));
+  EXPECT_THAT(run(), ElementsAre("info dump_not_verified"));
+  again();
+  prove(dump(std::chrono::hours(20)), std::chrono::hours(24 * 100));
+  EXPECT_THAT(run(), ElementsAre("warning dump_not_verified"));
+  again();
+  prove(dump(std::chrono::hours(40)), std::chrono::hours(30));
+  prove(dump(std::chrono::hours(20)), std::chrono::hours(10), false);
+  EXPECT_THAT(run(), ElementsAre("error dump_verify_failed"));
+  EXPECT_THAT(found("dump_verify_failed").what, HasSubstr("5 rows instead of 7"));
+}
+
+TEST_F(DumpExaminer, WhatNoDumpHasIsTold) {
+  server_.roles = {"app_owner", "made_since", "postgres"};
+  server_.dumped_extensions["app"] = {{"hstore"}, {"postgis"}};
+  prove(dump(std::chrono::hours(20), [](DumpMeta& meta) { meta.databases.pop_back(); }), std::chrono::hours(1));
+  EXPECT_THAT(run(),
+              UnorderedElementsAre("info roles_not_dumped", "info database_not_dumped", "info extensions_not_dumped"));
+  EXPECT_THAT(found("roles_not_dumped").what, HasSubstr("made_since"));
+  EXPECT_THAT(found("database_not_dumped").what, HasSubstr("closed"));
+  EXPECT_THAT(found("extensions_not_dumped").what, AllOf(HasSubstr("postgis of app"), Not(HasSubstr("hstore"))));
+
+  // Without a physical backup it is nowhere.
+  again();
+  remove_all("main/backup/");
+  silent_ = {"no_backup", "drill_none", "verify_none", "verify_old", "drill_old"};
+  prove(dump(std::chrono::hours(20), [](DumpMeta& meta) { meta.databases.pop_back(); }), std::chrono::hours(1));
+  EXPECT_THAT(run(), Contains("warning database_not_dumped"));
+}
+
+TEST_F(DumpExaminer, DumpsInPartsHaveNoExtensionsAndMayHaveNoRoles) {
+  server_.dumped_extensions["app"] = {{"hstore"}};
+  prove(dump(std::chrono::hours(20),
+             [](DumpMeta& meta) {
+               meta.selection = {"--schema=tenant_1"};
+               meta.globals = false;
+             }),
+        std::chrono::hours(1));
+  EXPECT_THAT(run(), UnorderedElementsAre("warning roles_not_dumped", "info extensions_not_dumped"));
+}
+
+TEST_F(DumpExaminer, UnreadableDumpIsAnError) {
+  const std::string label = dump(std::chrono::hours(30));
+  prove(dump(std::chrono::hours(20)), std::chrono::hours(1));
+  ASSERT_OK(store_->remove(dump_manifest_key("main", label)));
+  ASSERT_OK(store_->put(dump_manifest_key("main", label), random_bytes(300, 1)));
+  EXPECT_THAT(run(), ElementsAre("error dump_unreadable"));
 }
 
 }  // namespace

@@ -170,20 +170,25 @@ Result<InfoStanza> stanza_info(const Repository& repository, const std::string& 
   TRY_ASSIGN(info.backups, list_backups(repository, stanza));
   TRY(add_sizes(repository, stanza, info));
   TRY(add_verdicts(repository, stanza, info));
+  TRY_ASSIGN(info.dumps, read_dump_listing(repository, stanza, options.rules, options.now));
+  info.as_of = options.now.value_or(Timestamp{});
+  info.errors.insert(info.errors.end(), info.dumps.errors.begin(), info.dumps.errors.end());
   for (InfoCluster& cluster : info.clusters) TRY(add_coverage(repository, stanza, options, cluster, info));
   if (options.now) add_outlook(info, *options.now);
   if (options.now && options.rules) TRY(add_retention(repository, stanza, *options.rules, *options.now, info));
 
-  const auto unreadable = [](const ListedBackup& backup) { return backup.error.has_value(); };
+  const auto unreadable = [](const auto& one) { return one.error.has_value(); };
+  const auto archives = [](const InfoCluster& cluster) { return !cluster.wal.empty(); };
   const auto found_damaged = [](const auto& one) { return !one.second.damage.empty(); };
   const bool damaged = !info.errors.empty() || std::any_of(info.backups.begin(), info.backups.end(), unreadable) ||
+                       std::any_of(info.dumps.dumps.begin(), info.dumps.dumps.end(), unreadable) ||
                        std::any_of(info.verdicts.begin(), info.verdicts.end(), found_damaged);
   if (damaged) {
     info.status = StanzaStatus::kDamaged;
-  } else if (info.clusters.empty() && info.backups.empty()) {
-    info.status = StanzaStatus::kMissing;
   } else if (info.backups.empty()) {
-    info.status = StanzaStatus::kNoBackups;
+    const bool for_dumps =
+        !info.dumps.dumps.empty() && std::none_of(info.clusters.begin(), info.clusters.end(), archives);
+    if (!for_dumps) info.status = info.clusters.empty() ? StanzaStatus::kMissing : StanzaStatus::kNoBackups;
   }
   return info;
 }

@@ -15,6 +15,7 @@
 #include "catalog/wal.h"
 #include "core/result.h"
 #include "ops/backup_sizes.h"
+#include "ops/dump_listing.h"
 #include "ops/info_outlook.h"
 #include "repo/repository.h"
 
@@ -23,7 +24,7 @@ namespace pgark {
 enum class StanzaStatus : uint8_t {
   kOk,
   kMissing,    // No such stanza.
-  kNoBackups,  // The stanza exists and has no backup that can be read.
+  kNoBackups,  // The stanza exists and has no backup that can be read; one with dumps and without WAL is for dumps.
   kDamaged,    // Something of it cannot be read; what can be is shown.
 };
 std::string_view stanza_status_name(StanzaStatus status);  // "ok", "missing", "no_backups", "damaged"
@@ -55,7 +56,9 @@ struct InfoStanza {
   std::optional<InfoOutlook> outlook;                  // Of the current cluster; none if it was not asked for.
   std::optional<RetentionRules> rules;                 // None if they are not known.
   std::map<std::string, RetentionDecision> retention;  // By label; empty without rules.
-  std::vector<Error> errors;                           // Of what is damaged, backups apart.
+  DumpListing dumps;                                   // With what retention would do, as far as it is known.
+  Timestamp as_of{};                                   // InfoOptions::now; 1970 if that was not given.
+  std::vector<Error> errors;                           // Of what is damaged, backups and dumps apart.
 };
 
 /// Pure: the gaps between ranges of one timeline.

@@ -3,10 +3,30 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 namespace pgark {
 namespace {
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+/// What to do about a connection that TLS refused; none if it was something else.
+std::optional<std::string> tls_hint(std::string_view message) {
+  if (contains(message, "certificate verify failed"))
+    return "the server's certificate is signed by none of those in pg1-sslrootcert: name the file of its authority";
+  if (contains(message, "does not match host name"))
+    return "set pg1-host to a name the server's certificate is for; pg1-sslmode=verify-ca does without the name";
+  if (contains(message, "root certificate file"))
+    return "set pg1-sslrootcert to the file of the authority that signed the server's certificate";
+  if (contains(message, "server does not support SSL"))
+    return "switch TLS on at the server (ssl = on), or set pg1-sslmode to prefer or disable";
+  if (contains(message, "private key file") || contains(message, "certificate file") ||
+      contains(message, "could not load private key"))
+    return "check pg1-sslcert and pg1-sslkey: the key has to be the certificate's, and readable by its owner alone";
+  if (contains(message, "certificate required") || contains(message, "valid client certificate"))
+    return "the server wants a certificate of the client: set pg1-sslcert and pg1-sslkey";
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -43,6 +63,12 @@ Error connect_error(const PgEndpoint& endpoint, std::string_view libpq_message) 
   const auto error = [&](Errc code) {
     return Error(code, fmt::format("connect to postgres at {}: {}", endpoint.where(), message));
   };
+  if (const auto hint = tls_hint(message)) return error(Errc::kPermission).with_hint(*hint);
+  if (contains(message, "no pg_hba.conf entry") && !endpoint.host.empty())
+    return error(Errc::kPermission)
+        .with_hint(fmt::format("allow the connection in pg_hba.conf, for example: hostssl {} {} ADDRESS scram-sha-256; "
+                               "where the line says \"no encryption\", set pg1-sslmode=verify-full",
+                               endpoint.database, endpoint.user.empty() ? "postgres" : endpoint.user));
   if (contains(message, "no pg_hba.conf entry"))
     return error(Errc::kPermission)
         .with_hint(fmt::format("allow the connection in pg_hba.conf, for example: local {} {} peer", endpoint.database,

@@ -39,6 +39,13 @@ TEST(PgError, FailedConnectionsNameTheNextStep) {
                                   "no pg_hba.conf entry for host \"[local]\", user \"backup\"");
   EXPECT_EQ(hba.code(), Errc::kPermission);
   EXPECT_THAT(hba.to_string(), HasSubstr("pg_hba.conf, for example: local postgres backup"));
+  EXPECT_THAT(connect_error(endpoint, "SSL error: certificate verify failed").to_string(),
+              HasSubstr("HINT: the server's certificate is signed by none of those in pg1-sslrootcert"));
+  EXPECT_EQ(connect_error(endpoint, "server does not support SSL, but SSL was required").code(), Errc::kPermission);
+  PgEndpoint far = endpoint;
+  far.host = "db1";
+  EXPECT_THAT(connect_error(far, "FATAL:  no pg_hba.conf entry for host \"10.0.0.1\", no encryption").to_string(),
+              HasSubstr("hostssl postgres backup"));
   EXPECT_EQ(connect_error(endpoint, "FATAL:  role \"backup\" does not exist").code(), Errc::kPermission);
   EXPECT_EQ(connect_error(endpoint, "FATAL:  the database system is starting up").code(), Errc::kTransient);
   EXPECT_EQ(connect_error(endpoint, "FATAL:  database \"x\" does not exist").code(), Errc::kInvalid);

@@ -42,6 +42,8 @@ struct FakeServer {
   std::vector<std::string> other_collation;             // Databases.
   std::map<std::string, pgark::PgRows> unlogged;        // By database: name, bytes.
   std::map<std::string, pgark::PgRows> with_libraries;  // By database: extensions.
+  std::vector<std::string> roles;
+  std::map<std::string, pgark::PgRows> dumped_extensions;  // By database: those a dump should have.
   std::string current_lsn = "0/600000";
   std::function<void()> on_switch = [] {};
   std::function<void(FakeServer&)> on_look = [](FakeServer&) {};  // pg_stat_archiver was asked.
@@ -77,6 +79,12 @@ class FakeSession final : public PgSession {
     }
     if (sql.find("datistemplate") != std::string::npos) return PgRows{{"app"}, {"closed"}, {"postgres"}};
     if (sql.find("relpersistence") != std::string::npos) return server_.unlogged[database_];
+    if (sql.find("dumped_role") != std::string::npos) {
+      PgRows rows;
+      for (const std::string& name : server_.roles) rows.push_back({name});
+      return rows;
+    }
+    if (sql.find("dumped_extension") != std::string::npos) return server_.dumped_extensions[database_];
     if (sql.find("pg_extension") != std::string::npos) return server_.with_libraries[database_];
     if (sql.find("pg_stat_archiver") != std::string::npos) {
       server_.on_look(server_);

@@ -15,7 +15,7 @@ Result<TlsFiles> make_tls_files(const std::string& directory) {
   const std::string extensions = directory + "/server.ext";
   TRY(write_file_durable(extensions,
                          "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:s3.localhost,DNS:*.s3.localhost\n"
-                         "extendedKeyUsage=serverAuth\n"));
+                         "extendedKeyUsage=serverAuth,clientAuth\n"));
   const std::vector<std::string> new_key{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"};
   std::vector<std::string> authority{"openssl", "req",  "-x509", "-days",      "1", "-subj", "/CN=pgark test authority",
                                      "-keyout", ca_key, "-out",  files.ca_file};

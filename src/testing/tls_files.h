@@ -8,8 +8,9 @@
 namespace pgark::testing {
 
 struct TlsFiles {
-  std::string ca_file = {};      // To be trusted by the client.
-  std::string certificate = {};  // Of the server, for 127.0.0.1, localhost, s3.localhost and *.s3.localhost.
+  std::string ca_file = {};  // To be trusted by the client.
+  std::string certificate =
+      {};  // Of the server, for 127.0.0.1, localhost, s3.localhost and *.s3.localhost; a client's too.
   std::string private_key = {};
 };
 
