@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "cli/dump_choice.h"
+#include "cli/dump_source.h"
 #include "cli/progress.h"
 #include "core/file.h"
 #include "ops/dump_export.h"
@@ -96,10 +96,11 @@ std::string text_of(const std::vector<ExportedPart>& parts, const Dump& dump) {
 Result<int> cmd_dump_get(CommandContext& context) {
   const Settings& settings = context.settings;
   TRY_ASSIGN(DumpExportRequest request, request_of(context));
-  TRY_ASSIGN(const ChosenDump chosen, choose_dump(context));
+  TRY_ASSIGN(const auto source, DumpSource::open(context, "get a dump of " + settings.stanza()));
+  const Dump& dump = source->dump();
   TRY_ASSIGN(request.units,
-             choose_dump_parts(chosen.dump, settings.list("dbname"), settings.text("part"), !request.into_directory));
-  TRY(check_standard_output(context, request, chosen.dump));
+             choose_dump_parts(dump, settings.list("dbname"), settings.text("part"), !request.into_directory));
+  TRY(check_standard_output(context, request, dump));
   if (request.into_directory) {
     while (request.destination.size() > 1 && request.destination.ends_with('/')) request.destination.pop_back();
     TRY(make_directories(request.destination, 0700));
@@ -108,19 +109,19 @@ Result<int> cmd_dump_get(CommandContext& context) {
   {
     Progress progress;
     const ProgressDisplay display(settings, progress, context.clock);
-    TRY_ASSIGN_CTX(parts, export_dump(request, chosen.dump, *chosen.reader, context.cancel, progress),
-                   fmt::format("get dump {}", chosen.dump.meta.label));
+    TRY_ASSIGN_CTX(parts, export_dump(request, dump, source->reader(), context.cancel, progress),
+                   fmt::format("get dump {}", dump.meta.label));
   }
   if (request.destination == kStandardOutput) return kExitOk;
   if (!context.json()) {
-    TRY(context.out.print(text_of(parts, chosen.dump)));
+    TRY(context.out.print(text_of(parts, dump)));
     return kExitOk;
   }
   ordered_json written = ordered_json::array();
-  for (const ExportedPart& part : parts) written.push_back(part_json(part, chosen.dump, request));
+  for (const ExportedPart& part : parts) written.push_back(part_json(part, dump, request));
   TRY(context.out.print_json({{"stanza", settings.stanza()},
-                              {"repo", chosen.repo},
-                              {"label", chosen.dump.meta.label},
+                              {"repo", source->repository()},
+                              {"label", dump.meta.label},
                               {"parts", std::move(written)}}));
   return kExitOk;
 }

@@ -65,9 +65,8 @@ Result<> DumpSource::choose(const CommandContext& context) {
                                                 : fmt::format("dump {} of stanza {} does not exist", label, stanza))
         .with_hint(fmt::format("run 'pgark --stanza={} dump-ls' to see the dumps there are", stanza));
   std::optional<Error> unread;
-  std::vector<const Repository*> having;
   for (const Holder& holder : holders) {
-    having.push_back(holder.repository);
+    holders_.push_back(holder.repository);
     if (!repository_.empty()) continue;
     auto dump = read_dump(*holder.repository, stanza, label);
     if (dump) {
@@ -79,7 +78,7 @@ Result<> DumpSource::choose(const CommandContext& context) {
     }
   }
   if (repository_.empty()) return std::move(*unread);
-  reader_ = std::make_unique<DumpReader>(std::move(having), stanza, label);
+  reader_ = std::make_unique<DumpReader>(holders_, stanza, label);
   return {};
 }
 

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cli/access.h"
 #include "ops/dump_store.h"
@@ -20,6 +21,8 @@ class DumpSource {
   const Dump& dump() const { return dump_; }
   const DumpReader& reader() const { return *reader_; }
   const std::string& repository() const { return repository_; }  // The first that has it.
+  /// All that have it.
+  const std::vector<const Repository*>& holders() const { return holders_; }
 
  private:
   DumpSource(const CommandContext& context, const std::string& reads_data) : repositories_(context, reads_data) {}
@@ -29,6 +32,7 @@ class DumpSource {
   Dump dump_;
   std::unique_ptr<DumpReader> reader_;
   std::string repository_;
+  std::vector<const Repository*> holders_;
 };
 
 }  // namespace pgark
