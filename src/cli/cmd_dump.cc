@@ -120,8 +120,7 @@ class Destinations {
     if (auto opened = all_.open(context); !opened.has_value()) {
       if (opened.error().code() != Errc::kNotFound) return std::move(opened).error();
       return std::move(opened).error().with_hint(
-          "for a server without access to its data directory: pgark --stanza=... stanza-create --no-online, without "
-          "pg1-path");
+          "stanza-create needs no data directory: without pg1-path it asks the server at pg1-host");
     }
     TRY(all_.take_leases(leases));
     std::vector<const Repository*> repositories;

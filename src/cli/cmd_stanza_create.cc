@@ -1,4 +1,5 @@
-// `pgark stanza-create`: tie a stanza to the cluster in pg1-path.
+// `pgark stanza-create`: tie a stanza to the cluster in pg1-path, or to the server at pg1-host whose files are out of
+// reach.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include "cli/key_settings.h"
 #include "core/log.h"
 #include "ops/stanza.h"
+#include "ops/stanza_remote.h"
 
 namespace pgark {
 namespace {
@@ -17,21 +19,45 @@ namespace {
 struct Created {
   unsigned repo = 1;
   std::string location;
-  StanzaCreateResult result;
+  RemoteStanza result;
 };
+
+/// Whether the server's files are out of reach.
+bool is_remote(const Settings& settings) { return settings.text("pg1-path").empty(); }
 
 Result<Created> create_in(const CommandContext& context, unsigned repo, PgSession* session) {
   const Settings& settings = context.settings;
   TRY_ASSIGN(const KeyConfig keys, key_config(settings, repo, context.cancel));
   TRY_ASSIGN(const auto store, context.open_store(repo, true));
-  TRY_ASSIGN(StanzaCreateResult result,
-             stanza_create(*store, context.clock, session, {settings.stanza(), settings.text("pg1-path"), &keys}));
-  return Created{repo, store->describe(), std::move(result)};
+  const StanzaCreateOptions options{settings.stanza(), settings.text("pg1-path"), &keys};
+  if (is_remote(settings)) {
+    TRY_ASSIGN(RemoteStanza result, create_remote_stanza(*store, context.clock, session, options));
+    return Created{repo, store->describe(), std::move(result)};
+  }
+  TRY_ASSIGN(const StanzaCreateResult result, stanza_create(*store, context.clock, session, options));
+  return Created{repo, store->describe(), {result.cluster, result.created}};
+}
+
+nlohmann::json cluster_json(const std::optional<ClusterRecord>& cluster) {
+  if (!cluster) return nullptr;
+  return {{"number", cluster->number},
+          {"system_identifier", std::to_string(cluster->system_identifier)},
+          {"pg_major", cluster->pg_major},
+          {"wal_segment_bytes", cluster->wal_segment_bytes}};
+}
+
+std::string created_text(const Settings& settings, const Created& one, const std::string& where) {
+  const auto& cluster = one.result.cluster;
+  const std::string_view how = one.result.created ? "created" : "exists already";
+  if (!cluster)
+    return fmt::format("stanza {} {}{} for dumps only: which cluster the server is, is not known\n", settings.stanza(),
+                       how, where);
+  return fmt::format("stanza {} {}{} for the PostgreSQL {} cluster with system identifier {}\n", settings.stanza(), how,
+                     where, cluster->pg_major, cluster->system_identifier);
 }
 
 Result<> print(const CommandContext& context, const std::vector<Created>& created) {
   const Settings& settings = context.settings;
-  const ClusterRecord& cluster = created.front().result.cluster;
   if (context.json()) {
     nlohmann::json repositories = nlohmann::json::array();
     bool any_new = false;
@@ -42,18 +68,10 @@ Result<> print(const CommandContext& context, const std::vector<Created>& create
     return context.out.print_json({{"stanza", settings.stanza()},
                                    {"created", any_new},
                                    {"repositories", repositories},
-                                   {"cluster",
-                                    {{"number", cluster.number},
-                                     {"system_identifier", std::to_string(cluster.system_identifier)},
-                                     {"pg_major", cluster.pg_major},
-                                     {"wal_segment_bytes", cluster.wal_segment_bytes}}}});
+                                   {"cluster", cluster_json(created.front().result.cluster)}});
   }
-  for (const Created& one : created) {
-    const std::string where = created.size() > 1 ? " in " + one.location : "";
-    TRY(context.out.print(fmt::format("stanza {} {}{} for the PostgreSQL {} cluster with system identifier {}\n",
-                                      settings.stanza(), one.result.created ? "created" : "exists already", where,
-                                      cluster.pg_major, cluster.system_identifier)));
-  }
+  for (const Created& one : created)
+    TRY(context.out.print(created_text(settings, one, created.size() > 1 ? " in " + one.location : "")));
   return {};
 }
 
@@ -61,6 +79,10 @@ Result<> print(const CommandContext& context, const std::vector<Created>& create
 
 Result<int> cmd_stanza_create(CommandContext& context) {
   const Settings& settings = context.settings;
+  if (is_remote(settings) && settings.text("pg1-host").empty())
+    return Error(Errc::kInvalid, "pg1-path is required for stanza-create")
+        .with_hint("give --pg1-path, the data directory, or set it in the configuration of the stanza")
+        .with_hint("of a server whose files are out of reach only dumps can be made: give its pg1-host");
   std::unique_ptr<PgSession> session;
   if (settings.boolean("online")) {
     auto opened = open_pg_session(server_endpoint(settings), context.cancel);

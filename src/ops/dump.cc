@@ -122,6 +122,9 @@ class DumpRunner {
   Result<> dump_database(const std::string& name, DumpedDatabase& done) {
     TRY_ASSIGN(DumpDatabasePlan plan, plan_dump_database(request_, server_, name, rate_, group_.cancel()));
     tell_warnings(plan.warnings);
+    done.warnings = std::move(plan.warnings);
+    if (plan.nothing_chosen) return {};
+    done.dumped = true;
     progress_.totals.bytes_total.fetch_add(plan.bytes(), std::memory_order_relaxed);
     progress_.totals.files_total.fetch_add(plan.facts.tables.size(), std::memory_order_relaxed);
     progress_.totals.phase = "dump";
@@ -131,7 +134,6 @@ class DumpRunner {
     done.units.resize(plan.units.size());
     TRY(dump_units(plan, done));
     done.facts = std::move(plan.facts);
-    done.warnings = std::move(plan.warnings);
     return {};
   }
 
@@ -143,6 +145,9 @@ class DumpRunner {
                      [&](size_t a, size_t b) { return plan.units[a].bytes > plan.units[b].bytes; });
     const unsigned share =
         share_of_jobs(request_.jobs, plan.facts.database.bytes, bytes_total_, server_.databases.size());
+    TableBytes bytes;
+    if (progress_.on_table)
+      for (const DumpTable& table : plan.facts.tables) bytes[table.schema + "." + table.name] = table.bytes;
     std::atomic<size_t> next = 0;
     const auto work = [&](const CancelToken& cancel) -> Result<> {
       for (;;) {
@@ -153,7 +158,8 @@ class DumpRunner {
                                   ? share_of_jobs(share, unit.bytes, plan.bytes(), plan.units.size())
                                   : 1;
         TRY(slots_.acquire(jobs, cancel));
-        auto result = run_dump_unit(context(cancel), unit.unit, plan.snapshot.id, jobs, next_number_.fetch_add(1));
+        auto result =
+            run_dump_unit(context(cancel), unit.unit, {plan.snapshot.id, jobs, next_number_.fetch_add(1), &bytes});
         slots_.release(jobs);
         if (!result.has_value()) return std::move(result).error();
         done.units[order[at]] = std::move(*result);
@@ -207,11 +213,14 @@ Result<DumpReport> run_dump(const DumpRequest& request, const DumpRate& rate, co
     DumpRunner run(request, rate, server, packs, spool ? &*spool : nullptr, cancel, progress);
     if (auto done = run.run(); !done.has_value()) return fail(std::move(done).error());
     if (auto globals = run.take_globals()) assembly.add_globals(std::move(*globals), server.role_passwords);
+    size_t dumped = 0;
     for (DumpedDatabase& database : run.take_databases()) {
+      if (database.dumped) ++dumped;
       report.plan.estimated_bytes += database.facts.database.bytes;
-      for (DumpWarning& warning : database.warnings) server.warnings.push_back(std::move(warning));
+      for (const DumpWarning& warning : database.warnings) server.warnings.push_back(warning);
       assembly.add_database(std::move(database));
     }
+    if (dumped == 0) return fail(Error(Errc::kInvalid, "nothing in any database matches what was asked for"));
   }
   progress.totals.phase = "close packs";
   if (auto done = packs.finish(); !done.has_value()) return fail(std::move(done).error());

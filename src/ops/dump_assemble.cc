@@ -178,6 +178,9 @@ void DumpAssembly::add_tables(DumpedDatabase& database, uint32_t first_unit) {
 
 void DumpAssembly::add_database(DumpedDatabase database) {
   DumpMeta& meta = dump_.meta;
+  for (const DumpWarning& warning : database.warnings)
+    if (warning.severity != DumpWarning::Severity::kInfo) warn(dump_warning_text(warning));
+  if (!database.dumped) return;
   const size_t first_table = dump_.tables.size();
   add_tables(database, static_cast<uint32_t>(meta.units.size()));
   DumpDatabase facts = std::move(database.facts.database);
@@ -189,8 +192,6 @@ void DumpAssembly::add_database(DumpedDatabase database) {
   }
   facts.large_object_count = database.facts.large_objects;
   meta.databases.push_back(std::move(facts));
-  for (const DumpWarning& warning : database.warnings)
-    if (warning.severity != DumpWarning::Severity::kInfo) warn(dump_warning_text(warning));
   for (DumpUnitResult& unit : database.units) {
     for (std::string& warning : unit.warnings) warn(fmt::format("database {}: {}", unit.unit.database, warning));
     meta.units.push_back(std::move(unit.unit));

@@ -16,6 +16,7 @@ namespace pgark {
 
 /// A database that has been dumped.
 struct DumpedDatabase {
+  bool dumped = false;  // False if it has nothing that was asked for.
   DumpDatabaseFacts facts;
   std::vector<DumpWarning> warnings;
   std::vector<DumpUnitResult> units;

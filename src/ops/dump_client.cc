@@ -57,6 +57,8 @@ constexpr std::array kKnown = std::to_array<KnownFailure>({
      "the role would see only some of the rows: use one with BYPASSRLS (ALTER ROLE ... BYPASSRLS), or dump what it "
      "sees "
      "with --enable-row-security"},
+    {"permission denied for large object", Errc::kPermission,
+     "GRANT SELECT ON LARGE OBJECT ... TO the role, dump as their owner, or leave them out with --no-large-objects"},
     {"permission denied for", Errc::kPermission,
      "GRANT pg_read_all_data TO the role (PostgreSQL 14 and later), or GRANT USAGE on the schema and SELECT on its "
      "tables and sequences, or leave it out with --exclude-table or --exclude-schema"},

@@ -74,10 +74,18 @@ Result<> choose(const DumpRequest& request, const DumpServerPlan& server, const 
   plan.choice.schemas = plan.facts.schemas;
   plan.choice.everything = !includes_by_name(request);
   if (chooses_by_name(request)) {
-    if (request.split != DumpSplit::kNone) {
-      TRY_ASSIGN_CTX(const pg::DumpToc toc, probe(request, server, database, plan.snapshot.id, cancel),
-                     "find out what is chosen of database " + database);
-      take_probe(toc, plan);
+    const bool one_of_many = server.databases.size() > 1 && !has_dump_option(request.arguments, "--strict-names");
+    if (request.split != DumpSplit::kNone || (one_of_many && includes_by_name(request))) {
+      auto toc = probe(request, server, database, plan.snapshot.id, cancel);
+      if (!toc.has_value() && one_of_many && toc.error().message().find("no matching ") != std::string::npos) {
+        plan.nothing_chosen = true;
+        plan.warnings.push_back({DumpWarning::Severity::kWarning, "nothing_chosen", database, "it is left out",
+                                 "nothing in it matches what was asked for", "--dbname chooses databases"});
+        return {};
+      }
+      if (!toc.has_value())
+        return std::move(toc).error().with_context("find out what is chosen of database " + database);
+      take_probe(*toc, plan);
     } else {
       // For estimates only.
       const DumpSelection selection(request.arguments, {"public"}, plan.facts.tables);
@@ -182,6 +190,7 @@ Result<DumpDatabasePlan> plan_dump_database(const DumpRequest& request, const Du
   TRY_ASSIGN_CTX(plan.warnings, find_dump_warnings(*plan.session, server.facts, plan.facts, rate, request.arguments),
                  context);
   TRY(choose(request, server, database, cancel, plan));
+  if (plan.nothing_chosen) return plan;
   plan.units = plan_dump_units(request, server.client, plan.facts, plan.choice);
   if (plan.snapshot.id.empty() && plan.units.size() > 1)
     plan.warnings.push_back({DumpWarning::Severity::kWarning, "no_snapshot", database,
@@ -214,6 +223,10 @@ Result<DumpPlan> plan_dump(const DumpRequest& request, const DumpRate& rate, con
   }
   for (const std::string& database : server.databases) {
     TRY_ASSIGN(DumpDatabasePlan one, plan_dump_database(request, server, database, rate, cancel));
+    if (one.nothing_chosen) {
+      for (DumpWarning& warning : one.warnings) server.warnings.push_back(std::move(warning));
+      continue;
+    }
     plan.estimated_bytes += one.bytes();
     for (PlannedUnit& unit : one.units) plan.units.push_back(std::move(unit.unit));
     for (DumpWarning& warning : one.warnings) server.warnings.push_back(std::move(warning));

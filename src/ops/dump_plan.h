@@ -31,6 +31,7 @@ struct DumpDatabasePlan {
   DumpChoice choice;  // Points into facts.tables.
   std::vector<DumpWarning> warnings;
   std::vector<PlannedUnit> units;
+  bool nothing_chosen = false;  // Of one database among several: it has nothing that was asked for.
   uint64_t bytes() const;
 };
 /// `cancel` must outlive the plan.

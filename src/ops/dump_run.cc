@@ -20,8 +20,8 @@ constexpr size_t kPipeBytes = 256u << 10;
 /// Tells a display which tables are under way.
 class TableDisplay {
  public:
-  TableDisplay(DumpProgress& progress, std::string database, unsigned jobs)
-      : progress_(progress), database_(std::move(database)), jobs_(jobs) {}
+  TableDisplay(DumpProgress& progress, std::string database, unsigned jobs, const TableBytes* bytes)
+      : progress_(progress), database_(std::move(database)), jobs_(jobs), bytes_(bytes) {}
   ~TableDisplay() {
     const MutexLock lock(mu_);
     while (!open_.empty()) end(open_.begin());
@@ -53,12 +53,17 @@ class TableDisplay {
     open_.erase(which);
   }
   void tell(const std::string& table, bool ended) REQUIRES(mu_) {
-    if (progress_.on_table) progress_.on_table(database_ + ": " + table, 0, ended);
+    if (!progress_.on_table) return;
+    uint64_t bytes = 0;
+    if (bytes_ != nullptr)
+      if (const auto found = bytes_->find(table); found != bytes_->end()) bytes = found->second;
+    progress_.on_table(database_ + ": " + table, bytes, ended);
   }
 
   DumpProgress& progress_;
   const std::string database_;
   const unsigned jobs_;
+  const TableBytes* bytes_;
   Mutex mu_;
   std::deque<std::string> open_ GUARDED_BY(mu_);
 };
@@ -153,24 +158,25 @@ Result<> take_directory(std::vector<FollowedFile> files, Bytes toc_bytes, DumpUn
   return {};
 }
 
-Result<DumpUnitResult> run_directory_unit(const DumpRunContext& context, DumpUnit unit, SubprocessOptions options,
-                                          DumpMessages& messages, unsigned jobs, unsigned number) {
+Result<DumpUnitResult> run_directory_unit(const DumpRunContext& context, DumpUnit unit,
+                                          SubprocessOptions program_options, DumpMessages& messages,
+                                          const DumpUnitOptions& options) {
   CHECK(context.spool != nullptr);
-  TRY_ASSIGN(const std::string directory, context.spool->make_directory(fmt::format("{:06}", number)));
-  options.arguments.push_back("--file=" + directory);
-  options.arguments.emplace_back("--no-sync");
-  options.arguments.push_back(fmt::format("--jobs={}", jobs));
+  TRY_ASSIGN(const std::string directory, context.spool->make_directory(fmt::format("{:06}", options.number)));
+  program_options.arguments.push_back("--file=" + directory);
+  program_options.arguments.emplace_back("--no-sync");
+  program_options.arguments.push_back(fmt::format("--jobs={}", options.jobs));
   FollowOptions follow;
   follow.directory = directory;
-  follow.threads = jobs;
+  follow.threads = options.jobs;
   follow.bytes_max =
-      std::max<uint64_t>(context.request.spool_max * jobs / std::max(1u, context.request.jobs), 1u << 20);
+      std::max<uint64_t>(context.request.spool_max * options.jobs / std::max(1u, context.request.jobs), 1u << 20);
   follow.count_rows = true;
   DirectoryFollower follower(context.packs, context.progress.totals, follow);
   TRY(follower.start());
   DumpUnitResult result;
   {
-    TRY_ASSIGN(Subprocess program, Subprocess::start(std::move(options)));
+    TRY_ASSIGN(Subprocess program, Subprocess::start(std::move(program_options)));
     TRY_ASSIGN(const DumpGuard guard, DumpGuard::start(program, directory));
     TRY_ASSIGN(const SubprocessExit exit, follower.follow(program, context.cancel));
     if (!exit.ok()) return dump_program_error("pg_dump", context.client, exit, messages);
@@ -260,19 +266,18 @@ std::vector<SeenTable> tables_of_counts(const std::vector<pg::DumpRowCounter::Co
   return tables;
 }
 
-Result<DumpUnitResult> run_dump_unit(const DumpRunContext& context, DumpUnit unit, const std::string& snapshot,
-                                     unsigned jobs, unsigned number) {
-  TableDisplay display(context.progress, unit.database, jobs);
+Result<DumpUnitResult> run_dump_unit(const DumpRunContext& context, DumpUnit unit, const DumpUnitOptions& options) {
+  TableDisplay display(context.progress, unit.database, options.jobs, options.table_bytes);
   DumpMessages messages(display.hook());
   const std::string what =
       unit.kind == DumpUnit::Kind::kWhole
           ? "dump database " + unit.database
           : fmt::format("dump {} {} of database {}", dump_unit_kind_name(unit.kind), unit.name, unit.database);
-  log_detail("{}: {} connections", what, jobs);
-  SubprocessOptions options = unit_program(context, unit, snapshot, messages);
+  log_detail("{}: {} connections", what, options.jobs);
+  SubprocessOptions program = unit_program(context, unit, options.snapshot, messages);
   auto result = unit.format == DumpFormat::kDirectory
-                    ? run_directory_unit(context, std::move(unit), std::move(options), messages, jobs, number)
-                    : run_stream_unit(context, std::move(unit), std::move(options), messages);
+                    ? run_directory_unit(context, std::move(unit), std::move(program), messages, options)
+                    : run_stream_unit(context, std::move(unit), std::move(program), messages);
   if (!result.has_value()) return std::move(result).error().with_context(what);
   for (std::string& warning : messages.warnings()) result->warnings.push_back("pg_dump: " + std::move(warning));
   return result;

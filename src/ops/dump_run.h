@@ -44,10 +44,20 @@ struct DumpRunContext {
   const CancelToken& cancel;
 };
 
-/// Run pg_dump for a unit with `jobs` connections, with a snapshot if not empty. Safe from several threads.
+/// Bytes of tables by "schema.name", as pg_dump tells which it is at.
+using TableBytes = std::map<std::string, uint64_t, std::less<>>;
+
+/// How a unit is run.
+struct DumpUnitOptions {
+  std::string snapshot;  // Empty: pg_dump takes one of its own.
+  unsigned jobs = 1;
+  unsigned number = 1;  // Differs from that of every other of this run.
+  const TableBytes* table_bytes = nullptr;
+};
+
+/// Run pg_dump for a unit. Safe from several threads.
 /// Errors: with pg_dump's words; of the repository; kNoSpace; kCancelled.
-Result<DumpUnitResult> run_dump_unit(const DumpRunContext& context, DumpUnit unit, const std::string& snapshot,
-                                     unsigned jobs, unsigned number);
+Result<DumpUnitResult> run_dump_unit(const DumpRunContext& context, DumpUnit unit, const DumpUnitOptions& options);
 
 /// pg_dumpall --globals-only.
 Result<DumpUnitResult> run_dump_globals(const DumpRunContext& context, bool role_passwords);

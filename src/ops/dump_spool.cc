@@ -90,12 +90,16 @@ Result<std::string> DumpSpool::make_directory(const std::string& name) const {
 
 void DumpSpool::remove_directory(const std::string& path) { remove_all(path); }
 
+std::vector<std::string> dump_guard_arguments(int writer_pid, const std::string& directory) {
+  // The end of its input is our end.
+  return {"-c", R"(read -r line; kill -s KILL -- "-$1"; rm -rf -- "$2")", "pgark-guard", std::to_string(writer_pid),
+          directory};
+}
+
 Result<DumpGuard> DumpGuard::start(const Subprocess& writer, const std::string& directory) {
   SubprocessOptions options;
   options.program = "/bin/sh";
-  // The end of its input is our end.
-  options.arguments = {"-c", R"(read -r line; kill -KILL -- "-$1"; rm -rf -- "$2")", "pgark-guard",
-                       std::to_string(writer.pid()), directory};
+  options.arguments = dump_guard_arguments(writer.pid(), directory);
   options.input = SubprocessOptions::Stream::kPipe;
   TRY_ASSIGN_CTX(Subprocess shell, Subprocess::start(std::move(options)), "guard pg_dump");
   return DumpGuard(std::move(shell));

@@ -56,6 +56,9 @@ struct FollowedFile {
   std::optional<uint64_t> rows;  // If its content is COPY's text.
 };
 
+/// Of /bin/sh, for that: it acts when its standard input ends.
+std::vector<std::string> dump_guard_arguments(int writer_pid, const std::string& directory);
+
 struct FollowOptions {
   std::string directory;
   unsigned threads = 1;
