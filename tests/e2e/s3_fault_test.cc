@@ -12,7 +12,6 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <ostream>
 #include <set>
 
 #include "core/file.h"
@@ -39,8 +38,6 @@ struct NamedFault {
   const char* name;
   const char* test_name;
   HttpFault fault;
-
-  friend std::ostream& operator<<(std::ostream& out, const NamedFault& fault) { return out << fault.name; }
 };
 
 std::string refusal(const std::string& code) {
