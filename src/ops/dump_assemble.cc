@@ -190,7 +190,8 @@ void DumpAssembly::add_database(DumpedDatabase database) {
     if (dump_.tables[i].kind != 'S') ++facts.table_count;
     facts.row_count += dump_.tables[i].rows.value_or(0);
   }
-  facts.large_object_count = database.facts.large_objects;
+  const DumpSelection selection(request_.arguments, {"public"}, {});
+  facts.large_object_count = selection.large_objects() ? database.facts.large_objects : 0;
   meta.databases.push_back(std::move(facts));
   for (DumpUnitResult& unit : database.units) {
     for (std::string& warning : unit.warnings) warn(fmt::format("database {}: {}", unit.unit.database, warning));
