@@ -9,9 +9,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "codec/age.h"
 #include "core/file.h"
-#include "restore_scene.h"
+#include "encryption_scene.h"
 #include "testing/wait.h"
 
 namespace pgark::testing {
@@ -25,10 +24,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr const char* kPassphrase = "correct-horse-battery-staple";
 constexpr const char* kArchiveGetStops = "archive-get has to stop recovery, not end it";
-
-using Options = std::vector<std::pair<std::string, std::string>>;
 
 /// Segments of timeline 1 in the repository, by name.
 std::vector<std::string> stored_segments(const RestoreScene& scene) {
@@ -56,15 +52,8 @@ class EncryptionHosts : public ::testing::Test {
   /// A repository with a passphrase in a file, and one recipient if `with_recipient`.
   void create(bool with_recipient) {
     PGARK_REQUIRE_PG(install, 15);
-    ASSERT_OK_AND_ASSIGN(keys_, ScratchDir::create("keys"));
-    ASSERT_OK(write_file_durable(pass_file(), std::string(kPassphrase) + "\n", 0600));
-    Options options{{"repo1-cipher-type", "aes-256-gcm"}, {"repo1-cipher-pass-file", pass_file()}};
-    if (with_recipient) {
-      ASSERT_OK_AND_ASSIGN(const AgeIdentity identity, generate_age_identity());
-      ASSERT_OK(write_file_durable(identity_file(), format_age_identity(identity).text(), 0600));
-      options.emplace_back("repo1-recipient", to_string(identity.recipient));
-    }
-    ASSERT_OK_AND_ASSIGN(scene_, RestoreScene::create(install, {}, {}, options));
+    ASSERT_OK_AND_ASSIGN(keyed_, KeyedScene::create(install, with_recipient));
+    scene_ = keyed_.scene.get();
     ASSERT_OK(scene_->ledger->commit_rows(10));
     ASSERT_OK_AND_ASSIGN(const json full, scene_->backup());
     label_ = full.at("label");
@@ -72,8 +61,8 @@ class EncryptionHosts : public ::testing::Test {
     ASSERT_OK(scene_->server->archive_all());
   }
 
-  std::string pass_file() const { return keys_ / "pass"; }
-  std::string identity_file() const { return keys_ / "identity"; }
+  std::string pass_file() const { return keyed_.pass_file(); }
+  std::string identity_file() const { return keyed_.identity_file(); }
   PgarkCli& cli() { return *scene_->cli; }
   void set(const std::string& option, const std::string& value) { ASSERT_OK(cli().set("global", option, value)); }
 
@@ -122,8 +111,8 @@ class EncryptionHosts : public ::testing::Test {
     EXPECT_THAT(checked.out + checked.err, HasSubstr(why));
   }
 
-  ScratchDir keys_;
-  std::unique_ptr<RestoreScene> scene_;
+  KeyedScene keyed_;
+  RestoreScene* scene_ = nullptr;  // Of keyed_.
   std::string label_;
 };
 
@@ -131,10 +120,10 @@ TEST_F(EncryptionHosts, EachWayToHaveTheWrongKeyIsRefusedByName) {
   ASSERT_NO_FATAL_FAILURE(create(false));
   {
     SCOPED_TRACE("a wrong passphrase");
-    ASSERT_OK(write_file_durable(pass_file(), "another\n", 0600));
+    ASSERT_OK(keyed_.set_passphrase("another"));
     expect_all_refused("the passphrase of repo1-cipher-pass-file is wrong");
   }
-  ASSERT_OK(write_file_durable(pass_file(), std::string(kPassphrase) + "\n", 0600));
+  ASSERT_OK(keyed_.set_passphrase(kPassphrase));
   const auto expect_info_says = [&](const std::string& what, const std::string& why) {
     const ProcessResult result = run({"info"});
     EXPECT_NE(result.exit_code, 0) << what;
@@ -149,11 +138,11 @@ TEST_F(EncryptionHosts, EachWayToHaveTheWrongKeyIsRefusedByName) {
   set("repo1-cipher-pass", "given-twice");
   expect_info_says("two passphrases", "repo1-cipher-pass and repo1-cipher-pass-file exclude each other");
   set("repo1-cipher-pass", "");
-  set("repo1-cipher-pass-file", keys_ / "nowhere");
+  set("repo1-cipher-pass-file", keyed_.keys / "nowhere");
   expect_info_says("a file that is not there", "nowhere");
   expect_info_says("a file that is not there", "repo1-cipher-pass-file");
-  ASSERT_OK(write_file_durable(keys_ / "empty", "\n", 0600));
-  set("repo1-cipher-pass-file", keys_ / "empty");
+  ASSERT_OK(write_file_durable(keyed_.keys / "empty", "\n", 0600));
+  set("repo1-cipher-pass-file", keyed_.keys / "empty");
   expect_info_says("an empty file", "repo1-cipher-pass-file gives an empty passphrase");
   set("repo1-cipher-pass-file", "");
   expect_info_says("no key", "no key is configured");
@@ -174,9 +163,10 @@ TEST_F(EncryptionHosts, EachWayToHaveTheWrongKeyIsRefusedByName) {
 
 TEST_F(EncryptionHosts, PlainRepositoryIsNotTakenForAnEncryptedOne) {
   PGARK_REQUIRE_PG(install, 15);
-  ASSERT_OK_AND_ASSIGN(keys_, ScratchDir::create("keys"));
-  ASSERT_OK(write_file_durable(pass_file(), kPassphrase, 0600));
-  ASSERT_OK_AND_ASSIGN(scene_, RestoreScene::create(install));
+  ASSERT_OK_AND_ASSIGN(keyed_.keys, ScratchDir::create("keys"));
+  ASSERT_OK(keyed_.set_passphrase(kPassphrase));
+  ASSERT_OK_AND_ASSIGN(keyed_.scene, RestoreScene::create(install));
+  scene_ = keyed_.scene.get();
   ASSERT_OK_AND_ASSIGN(const json full, scene_->backup());
   label_ = full.at("label");
   ASSERT_OK(scene_->server->archive_all());
@@ -246,9 +236,9 @@ TEST_F(EncryptionHosts, HostWithoutTheDataKeyWritesAndLooksAndIsRefusedWhatReads
   const ProcessResult delta = run(scene_->restore_args("restored", {"--delta"}));
   EXPECT_EQ(delta.exit_code, 8) << delta.to_string();
   EXPECT_EQ(state_of(scene_->place("restored")), before);
-  ASSERT_OK(cli().run_ok(scene_->restore_args("restored", {"--delta", "--repo1-identity-file=" + identity_file()})));
+  ASSERT_OK(cli().run_ok(scene_->restore_args("restored", {"--delta", keyed_.with_identity()})));
   EXPECT_EQ(read_file(control).value(), "15\n");
-  ASSERT_OK(cli().run_ok({"verify", "--repo1-identity-file=" + identity_file()}));
+  ASSERT_OK(cli().run_ok({"verify", keyed_.with_identity()}));
 }
 
 TEST_F(EncryptionHosts, KilledBackupIsResumedWithoutTheDataKey) {
@@ -278,7 +268,7 @@ TEST_F(EncryptionHosts, KilledBackupIsResumedWithoutTheDataKey) {
   EXPECT_GT(resumed.at("reused_bytes").get<uint64_t>(), 50u << 20);
   ASSERT_OK(scene_->ledger->commit_rows(5));
   ASSERT_OK(scene_->server->archive_all());
-  ASSERT_OK(scene_->restore_and_verify("latest", LedgerTarget::latest(), {"--repo1-identity-file=" + identity_file()}));
+  ASSERT_OK(scene_->restore_and_verify("latest", LedgerTarget::latest(), {keyed_.with_identity()}));
 }
 
 TEST_F(EncryptionHosts, AsynchronousArchivingAndRecoveryWork) {
@@ -293,19 +283,6 @@ TEST_F(EncryptionHosts, AsynchronousArchivingAndRecoveryWork) {
   ASSERT_OK(scene_->restore_and_verify("latest", LedgerTarget::latest()));
 }
 
-/// Files below a directory that hold one of `secrets`.
-std::vector<std::string> files_with(const std::string& directory, const std::vector<std::string>& secrets) {
-  std::vector<std::string> found;
-  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
-    if (!entry.is_regular_file()) continue;
-    const auto content = read_file(entry.path().string(), uint64_t{1} << 30);
-    if (!content) continue;  // Gone meanwhile.
-    for (const std::string& secret : secrets)
-      if (content->find(secret) != std::string::npos) found.push_back(entry.path().string());
-  }
-  return found;
-}
-
 // Three secrets of three sorts, and every command at the highest log level. repo2 has its passphrase from a command,
 // which writes down what any child of pgark could see: its own environment, and the words its parent was started with.
 TEST_F(EncryptionHosts, NoCommandGivesASecretAwayToLogsChildrenOrFiles) {
@@ -313,9 +290,9 @@ TEST_F(EncryptionHosts, NoCommandGivesASecretAwayToLogsChildrenOrFiles) {
   const std::vector<std::string> secrets = {"plain-passphrase-in-the-file", "s3-like-secret-in-the-file",
                                             read_file(identity_file()).value(), kPassphrase};
   set("repo1-cipher-pass-file", "");
-  ASSERT_OK(write_file_durable(keys_ / "next", secrets[0], 0600));
+  ASSERT_OK(write_file_durable(keyed_.keys / "next", secrets[0], 0600));
   ASSERT_OK(cli().run_ok({"key", "rotate", "--repo=1", "--repo1-cipher-pass-file=" + pass_file(),
-                          "--new-cipher-pass-file=" + (keys_ / "next")}));
+                          "--new-cipher-pass-file=" + (keyed_.keys / "next")}));
   set("repo1-cipher-pass", secrets[0]);
   set("repo1-s3-key-secret", secrets[1]);
   set("repo1-identity-file", identity_file());
@@ -375,7 +352,7 @@ TEST_F(EncryptionHosts, NoCommandGivesASecretAwayToLogsChildrenOrFiles) {
   std::erase(found, cli().config_path());
   EXPECT_THAT(found, IsEmpty());
   EXPECT_THAT(files_with(scene_->server->scratch().path(), secrets), IsEmpty());
-  EXPECT_THAT(files_with(keys_.path(), secrets), Not(IsEmpty()));
+  EXPECT_THAT(files_with(keyed_.keys.path(), secrets), Not(IsEmpty()));
   EXPECT_THAT(files_with(cli().directory(), secrets), Not(IsEmpty()));
 }
 

@@ -16,8 +16,8 @@
 
 #include "codec/age.h"
 #include "core/file.h"
+#include "encryption_scene.h"
 #include "repo/keyring_store.h"
-#include "restore_scene.h"
 #include "store/posix_store.h"
 #include "store_cycle.h"
 #include "testing/wait.h"
@@ -33,51 +33,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr const char* kPassphrase = "correct-horse-battery-staple";
 // Long enough not to be made by chance, and never on one line with anything that is printed.
 constexpr const char* kMarker = "the-salary-of-the-director-is-4711";
-
-using Settings = std::vector<std::pair<std::string, std::string>>;
-
-Result<> write_secret(const std::string& path, std::string_view text) {
-  TRY(write_file_durable(path, text, 0600));
-  return {};
-}
-
-/// A repository with a passphrase in a file, and with these recipients.
-struct KeyedScene {
-  ScratchDir keys;
-  std::unique_ptr<RestoreScene> scene;
-
-  static Result<KeyedScene> create(const PgInstall& install, const std::vector<std::string>& recipients = {}) {
-    KeyedScene out;
-    TRY_ASSIGN(out.keys, ScratchDir::create("keys"));
-    TRY(write_secret(out.keys / "pass", kPassphrase));
-    Settings settings{{"repo1-cipher-type", "aes-256-gcm"}, {"repo1-cipher-pass-file", out.keys / "pass"}};
-    for (const std::string& recipient : recipients) settings.emplace_back("repo1-recipient", recipient);
-    TRY_ASSIGN(out.scene, RestoreScene::create(install, {}, {}, settings));
-    return out;
-  }
-};
-
-Result<std::string> write_identity(const ScratchDir& directory, const AgeIdentity& identity) {
-  const std::string path = directory / "identity";
-  TRY(write_secret(path, format_age_identity_file(identity, "2026-11-22T10:15:00Z").text()));
-  return path;
-}
-
-/// Files below a directory that hold one of `secrets`.
-std::vector<std::string> files_with(const std::string& directory, const std::vector<std::string>& secrets) {
-  std::vector<std::string> found;
-  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
-    if (!entry.is_regular_file()) continue;
-    const auto content = read_file(entry.path().string(), uint64_t{1} << 30);
-    if (!content) continue;  // Gone meanwhile.
-    for (const std::string& secret : secrets)
-      if (content->find(secret) != std::string::npos) found.push_back(entry.path().string());
-  }
-  return found;
-}
 
 /// Names of those of `wanted` that a core file of the process would hold: every mapping but those that are left out of
 /// one (VmFlags dd).
@@ -113,9 +70,7 @@ TEST(Encryption, LifeOfARepositoryWithAPassphrase) {
 
 TEST(Encryption, NothingOfTheClusterNorAnySecretIsInTheRepository) {
   PGARK_REQUIRE_PG(install, 15);
-  ASSERT_OK_AND_ASSIGN(const AgeIdentity identity, generate_age_identity());
-  ASSERT_OK_AND_ASSIGN(KeyedScene keyed, KeyedScene::create(install, {to_string(identity.recipient)}));
-  ASSERT_OK_AND_ASSIGN(const std::string identity_path, write_identity(keyed.keys, identity));
+  ASSERT_OK_AND_ASSIGN(KeyedScene keyed, KeyedScene::create(install, true));
   RestoreScene& scene = *keyed.scene;
   ASSERT_OK(scene.cli->set("global", "compress-type", "none"));
   ASSERT_OK(scene.cli->set("global", "log-level-file", "trace"));
@@ -127,14 +82,14 @@ TEST(Encryption, NothingOfTheClusterNorAnySecretIsInTheRepository) {
   ASSERT_OK(scene.server->archive_all());
   ASSERT_OK(scene.cli->run_ok({"check"}));
   ASSERT_OK(scene.cli->run_ok({"key", "list"}));
-  ASSERT_OK(scene.cli->run_ok({"restore", "--pg1-path=" + scene.place("r"), "--repo1-identity-file=" + identity_path}));
+  ASSERT_OK(scene.cli->run_ok({"restore", "--pg1-path=" + scene.place("r"), keyed.with_identity()}));
 
   const std::vector<std::string> data = {kMarker, "hidden_database", "secret_names"};
   EXPECT_THAT(files_with(scene.server->data_dir(), data), Not(IsEmpty())) << "the search itself finds it";
   EXPECT_THAT(files_with(scene.cli->repo_path(), data), IsEmpty());
   // Logs, locks, the configuration, spool, temporary files: everything of pgark but the key files themselves.
-  const std::vector<std::string> secrets = {kPassphrase, std::string(format_age_identity(identity).text()),
-                                            std::string(as_text(identity.private_key.bytes()))};
+  const std::vector<std::string> secrets = {kPassphrase, std::string(format_age_identity(*keyed.identity).text()),
+                                            std::string(as_text(keyed.identity->private_key.bytes()))};
   EXPECT_EQ(files_with(keyed.keys.path(), secrets).size(), 2u) << "the search itself finds them";
   EXPECT_THAT(files_with(scene.cli->directory(), secrets), IsEmpty());
   EXPECT_THAT(files_with(scene.server->scratch().path(), secrets), IsEmpty());
@@ -185,9 +140,7 @@ TEST_P(EncryptionCore, CoreFilesAndProcessTitlesHoldNoSecret) {
 
 TEST(Encryption, HostWithRecipientsWritesAndCannotRead) {
   PGARK_REQUIRE_PG(install, 15);
-  ASSERT_OK_AND_ASSIGN(const AgeIdentity identity, generate_age_identity());
-  ASSERT_OK_AND_ASSIGN(KeyedScene keyed, KeyedScene::create(install, {to_string(identity.recipient)}));
-  ASSERT_OK_AND_ASSIGN(const std::string identity_path, write_identity(keyed.keys, identity));
+  ASSERT_OK_AND_ASSIGN(KeyedScene keyed, KeyedScene::create(install, true));
   RestoreScene& scene = *keyed.scene;
   ASSERT_OK(scene.ledger->commit_rows(20));
   ASSERT_OK(scene.backup());
@@ -204,8 +157,8 @@ TEST(Encryption, HostWithRecipientsWritesAndCannotRead) {
   ASSERT_OK_AND_ASSIGN(const ProcessResult refused, scene.restore("refused"));
   EXPECT_EQ(refused.exit_code, 8) << refused.to_string();
   EXPECT_THAT(refused.err, HasSubstr("identity"));
-  ASSERT_OK(scene.restore_and_verify("latest", LedgerTarget::latest(), {"--repo1-identity-file=" + identity_path}));
-  ASSERT_OK(scene.cli->run_ok({"verify", "--repo1-identity-file=" + identity_path}));
+  ASSERT_OK(scene.restore_and_verify("latest", LedgerTarget::latest(), {keyed.with_identity()}));
+  ASSERT_OK(scene.cli->run_ok({"verify", keyed.with_identity()}));
 }
 
 TEST(Encryption, KeysChangeUnderARunningCluster) {
@@ -216,13 +169,13 @@ TEST(Encryption, KeysChangeUnderARunningCluster) {
   ASSERT_OK(scene.backup());
 
   // The passphrase.
-  ASSERT_OK(write_secret(keyed.keys / "new", "another-horse"));
+  ASSERT_OK(write_file_durable(keyed.keys / "new", "another-horse", 0600));
   ASSERT_OK(scene.cli->run_ok({"key", "rotate", "--new-cipher-pass-file=" + (keyed.keys / "new")}));
   ASSERT_OK_AND_ASSIGN(const ProcessResult wrong, scene.cli->run({"info"}));
   EXPECT_EQ(wrong.exit_code, 8) << wrong.to_string();
   EXPECT_THAT(wrong.err,
               AllOf(HasSubstr("the passphrase of repo1-cipher-pass-file is wrong"), Not(HasSubstr("horse"))));
-  ASSERT_OK(write_secret(keyed.keys / "pass", "another-horse"));
+  ASSERT_OK(keyed.set_passphrase("another-horse"));
   ASSERT_OK(scene.ledger->commit_rows(10));
   ASSERT_OK(scene.server->archive_all());
 
