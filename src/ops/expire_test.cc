@@ -711,6 +711,29 @@ INSTANTIATE_TEST_SUITE_P(Each, ExpireFault,
                          ::testing::Combine(::testing::Values(Fault::kFail, Fault::kFailAfter),
                                             ::testing::Values(0h, 24h)));
 
+TEST(Expire, LeavesDumpsAndTheirTombstonesAlone) {
+  Scene scene;
+  fill(scene, 0ms);
+  for (const char* key : {"main/dump/20260101-000000L/000001", "main/dump/20260101-000000L/manifest",
+                          "main/dump/20260101-000000L/hold.1", "main/dump/20260102-000000L/000001"})
+    ASSERT_TRUE(scene.repository_->store().put({key}, as_bytes("x")).has_value());
+  Tombstone young;
+  young.label = "20260102-000000L";
+  young.expired = scene.clock_.time - days(100);
+  ASSERT_TRUE(write_tombstone(*scene.repository_, "main", young).has_value());
+  // One that cannot be read is dump-expire's, too: it does not keep packs of backups.
+  ASSERT_TRUE(scene.repository_->store().put({"main/expire/20260103-000000L"}, as_bytes("x")).has_value());
+  const auto dumps = scene.keys("main/dump/");
+  scene.expire();
+  scene.clock_.time += days(30);
+  const auto report = scene.try_expire();
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(report->warnings, ::testing::IsEmpty());
+  EXPECT_EQ(scene.keys("main/dump/"), dumps);
+  EXPECT_TRUE(scene.repository_->store().stat({"main/expire/20260102-000000L"}).value().has_value());
+  EXPECT_TRUE(scene.repository_->store().stat({"main/expire/20260103-000000L"}).value().has_value());
+}
+
 TEST(Expire, StopsWhenItIsAskedTo) {
   Scene scene;
   fill(scene, 0ms);

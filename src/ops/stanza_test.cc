@@ -109,6 +109,9 @@ TEST_F(Stanza, DeleteRemovesManifestsFirstAndRecordsLastAndCanBeRepeated) {
   const std::vector<std::string> keys = {"main/backup/20261122-101500F/annotation.1",
                                          "main/backup/20261122-101500F/manifest",
                                          "main/backup/20261123-101500F/manifest",
+                                         "main/dump/20261122-101500L/000001",
+                                         "main/dump/20261122-101500L/manifest",
+                                         "main/dump/20261122-101500L/verified.1",
                                          "main/pack/20261122-101500F/000001",
                                          "main/wal/1/00000002.history",
                                          "main/probe/0123"};
@@ -124,20 +127,24 @@ TEST_F(Stanza, DeleteRemovesManifestsFirstAndRecordsLastAndCanBeRepeated) {
     const auto deleted = stanza_delete(**repository, "main", cancel);
     const bool fired = !store_->fired().empty();
     store_->set_rules({});
-    bool manifests = false, packs = false, others = false, records = false;
+    bool manifests = false, packs = false, others = false, records = false, dumps = false, dump_packs = false;
     ASSERT_OK_AND_ASSIGN(const auto left, store_->list_all("main/"));
     for (const ObjectInfo& object : left) {
       const std::string& key = object.key.value;
-      manifests |= key.ends_with("/manifest");
+      manifests |= key.starts_with("main/backup/") && key.ends_with("/manifest");
+      dumps |= key.starts_with("main/dump/") && key.ends_with("/manifest");
+      dump_packs |= key.starts_with("main/dump/") && key.ends_with("/000001");
       packs |= key.starts_with("main/pack/");
       others |= !key.starts_with("main/cluster/");
       records |= key.starts_with("main/cluster/");
     }
     EXPECT_TRUE(!manifests || packs) << "a listed backup lacks its packs";
+    EXPECT_TRUE(!dumps || dump_packs) << "a listed dump lacks its packs";
     EXPECT_TRUE(!others || records) << "what is left has no stanza";
     if (!fired) {
       ASSERT_OK(deleted);
       EXPECT_EQ(deleted->backups, 2u);
+      EXPECT_EQ(deleted->dumps, 1u);
       EXPECT_EQ(deleted->objects, keys.size() + 1);
       ASSERT_GT(n, keys.size());
       break;
