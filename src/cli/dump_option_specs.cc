@@ -110,7 +110,8 @@ constexpr OptionSpec kDumpOptions[] = {
     {.name = "single-transaction", .type = kBoolean, .commands = kLoad, .source = kCli,
      .default_note = "y where it is possible", .letter = '1',
      .summary = "load everything or nothing",
-     .description = "Possible with one job and one database that exists already."},
+     .description = "By default with one job, unless so many objects are loaded that the server would run out of locks. "
+                    "Each database of a dump is a transaction of its own. Without it each table is loaded whole or not at all."},
     {.name = "split", .type = kEnum, .commands = kDump, .value_default = "none", .allowed = "none|schema|partition",
      .summary = "dump each schema, or the data of each partition, apart",
      .description = "All from one snapshot. Each schema can then be loaded alone, and each partition where its table "

@@ -85,7 +85,15 @@ class GlobalsChooser {
     if (is(0, "SECURITY"))
       for (size_t at = 2; at + 1 < words_.size(); ++at)
         if (is(at, "ROLE")) return made_roles_.contains(name(at + 1));
-    if (!is(0, "GRANT") || is(2, "ON")) return false;
+    if (!is(0, "GRANT")) return false;
+    // Privileges on parameters, and memberships.
+    const bool on_parameter =
+        std::any_of(words_.begin(), words_.end(), [](const std::string& word) { return upper(word) == "PARAMETER"; });
+    if (on_parameter) {
+      for (size_t at = 1; at + 1 < words_.size(); ++at)
+        if (is(at, "TO")) return made_roles_.contains(name(at + 1));
+      return false;
+    }
     for (size_t at = 1; at + 1 < words_.size(); ++at)
       if (is(at, "TO")) return made_roles_.contains(name(1)) || made_roles_.contains(name(at + 1));
     return false;
