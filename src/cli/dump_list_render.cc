@@ -302,7 +302,7 @@ std::string dump_table_text(const DumpListing& listing, Timestamp now) {
     const DumpVerdict* verdict = listing.verdict(dump.label);
     cells.push_back(verdict == nullptr ? "no" : verdict_text(*verdict, now));
     if (const RetentionDecision* decision = listing.decision(dump.label); known && decision != nullptr)
-      cells.push_back((decision->keep ? "keep: " : "remove: ") + reasons_text(*decision));
+      cells.push_back((decision->keep ? "keep: " : "remove: ") + decision->reasons.front().text);
     table.row(std::move(cells));
   }
   std::string text = table.to_string();

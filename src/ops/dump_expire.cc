@@ -28,7 +28,7 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 
 /// What the rules say of backups, said of dumps.
 std::string dump_text(const RetentionReason& reason) {
-  if (reason.rule == "last restorable") return "the last dump of its series that is not known to be broken";
+  if (reason.rule == "last restorable") return "the last dump of its series";
   if (reason.rule == "last drill") return "the last dump of its series that dump-verify proved";
   std::string text = reason.text;
   replace_all(text, "full or differential backup", "dump");

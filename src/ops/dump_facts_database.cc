@@ -44,13 +44,12 @@ Result<> read_collations(PgSession& session, DumpDatabase& database) {
 /// One page of relations past an OID. What is locked, or about to be, by someone who changes its definition is
 /// estimated: to count its files or to read its bounds would wait for the lock.
 std::string relations_sql(bool only_estimates) {
-  const std::string_view locked =
-      only_estimates ? "true"
-                     : "EXISTS (SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock' AND "
-                       "l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
   return fmt::format(
-      "WITH page AS (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relpages, c.relispartition, "
+      "WITH held AS (SELECT DISTINCT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND database = (SELECT "
+      "oid FROM pg_database WHERE datname = current_database())), "
+      "page AS (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relpages, c.relispartition, "
       "c.relpartbound, {} AS locked FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+      "LEFT JOIN held h ON h.relation = c.oid "
       "WHERE c.oid > $1::oid AND c.relkind IN ('r', 'p', 'm', 'S', 'f') AND c.relpersistence <> 't' AND {} "
       // Of extensions only those whose rows pg_dump writes.
       "AND (NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid "
@@ -58,16 +57,14 @@ std::string relations_sql(bool only_estimates) {
       "ORDER BY c.oid LIMIT {}) "
       "SELECT c.oid, c.nspname, c.relname, c.relkind, "
       "CASE WHEN c.locked THEN c.relpages::bigint * current_setting('block_size')::bigint ELSE pg_table_size(c.oid) "
-      "END, "
-      "CASE WHEN c.locked THEN c.relpages::bigint * current_setting('block_size')::bigint ELSE "
-      "pg_total_relation_size(c.oid) END, "
+      "END, CASE WHEN c.locked THEN 0 ELSE pg_indexes_size(c.oid) END, "
       "coalesce(quote_ident(pn.nspname) || '.' || quote_ident(pc.relname), ''), "
       "CASE WHEN c.relispartition AND NOT c.locked THEN pg_get_expr(c.relpartbound, c.oid) END, "
       "CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END, c.relpersistence = 'u' "
       "FROM page c LEFT JOIN pg_inherits i ON c.relispartition AND i.inhrelid = c.oid "
       "LEFT JOIN pg_class pc ON pc.oid = i.inhparent LEFT JOIN pg_namespace pn ON pn.oid = pc.relnamespace "
       "ORDER BY c.oid",
-      locked, kUserSchema, kTablesAtOnce);
+      only_estimates ? "true" : "h.relation IS NOT NULL", kUserSchema, kTablesAtOnce);
 }
 
 Result<PgRows> read_relations_after(PgSession& session, uint32_t oid) {
@@ -91,7 +88,7 @@ Result<> read_relations(PgSession& session, DumpDatabaseFacts& facts) {
       table.name = row_text(row, 2);
       table.kind = row_text(row, 3).empty() ? 'r' : row_text(row, 3).front();
       table.bytes = row_number<uint64_t>(row, 4);
-      table.total_bytes = row_number<uint64_t>(row, 5);
+      table.total_bytes = table.bytes + row_number<uint64_t>(row, 5);
       table.parent = row_text(row, 6);
       table.bound = row_text(row, 7);
       table.partition_key = row_text(row, 8);
