@@ -57,7 +57,7 @@ ordered_json unit_json(const DumpUnit& unit, bool made) {
                         {"arguments", unit.arguments}};
   if (made) {
     document["raw_bytes"] = unit.raw_bytes();
-    document["stream_count"] = unit.streams.size();
+    document["streams"] = unit.streams.size();
   }
   return document;
 }
@@ -67,9 +67,9 @@ ordered_json database_json(const DumpDatabase& database) {
   document["lsn"] = database.lsn.empty() ? ordered_json() : ordered_json(database.lsn);
   const int64_t time = database.snapshot_time.time_since_epoch().count();
   document["snapshot_us"] = time == 0 ? ordered_json() : ordered_json(time);
-  document["table_count"] = database.table_count;
-  document["row_count"] = database.row_count;
-  document["large_object_count"] = database.large_object_count;
+  document["tables"] = database.table_count;
+  document["rows"] = database.row_count;
+  document["large_objects"] = database.large_object_count;
   return document;
 }
 
@@ -158,7 +158,7 @@ ordered_json dump_outcome_json(const DumpOutcome& outcome, const std::string& st
   document["raw_bytes"] = meta.raw_bytes;
   document["stored_bytes"] = meta.stored_bytes;
   document["pack_count"] = meta.pack_count;
-  document["stream_count"] = meta.stream_count;
+  document["streams"] = meta.stream_count;
   document["bytes_per_second"] = rate_of(meta);
   document["warnings"] = warnings_json(outcome.report.plan.warnings);
   document["notes"] = outcome.report.plan.notes;
@@ -213,8 +213,8 @@ ordered_json dump_plan_json(const DumpPlan& plan, const DumpRate& rate, const st
   for (const DumpDatabaseFacts& facts : plan.databases)
     document["databases"].push_back({{"name", facts.database.name},
                                      {"bytes", facts.database.bytes},
-                                     {"table_count", facts.tables.size()},
-                                     {"large_object_count", facts.large_objects}});
+                                     {"tables", facts.tables.size()},
+                                     {"large_objects", facts.large_objects}});
   document["units"] = ordered_json::array();
   for (const DumpUnit& unit : plan.units) document["units"].push_back(unit_json(unit, false));
   document["estimated_bytes"] = plan.estimated_bytes;
