@@ -76,14 +76,13 @@ class ManifestChunks {
 
 /// The document, which comes last, so that a read of the object's end gives what a listing needs.
 Result<> append_document(ManifestChunks& chunks, const Dump& dump) {
-  DumpMeta meta = dump.meta;
-  meta.raw_bytes = 0;
-  meta.stream_count = 0;
-  for (const DumpUnit& unit : meta.units) {
-    meta.raw_bytes += unit.raw_bytes();
-    meta.stream_count += unit.streams.size();
+  uint64_t raw_bytes = 0;
+  uint64_t stream_count = 0;
+  for (const DumpUnit& unit : dump.meta.units) {
+    raw_bytes += unit.raw_bytes();
+    stream_count += unit.streams.size();
   }
-  const std::string document = encode_dump_meta(meta);
+  const std::string document = encode_dump_meta(dump.meta, raw_bytes, stream_count);
   for (size_t at = 0; at < document.size(); at += kDocumentPieceBytes)
     TRY(chunks.append(FrameType::kMeta, document.substr(at, kDocumentPieceBytes)));
   return {};

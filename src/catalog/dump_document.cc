@@ -264,7 +264,9 @@ bool is_dump_stream_name(std::string_view name) {
          name.find_first_of(std::string_view("/\0", 2)) == name.npos;
 }
 
-std::string encode_dump_meta(const DumpMeta& meta) {
+std::string encode_dump_meta(const DumpMeta& meta) { return encode_dump_meta(meta, meta.raw_bytes, meta.stream_count); }
+
+std::string encode_dump_meta(const DumpMeta& meta, uint64_t raw_bytes, uint64_t stream_count) {
   const json document{{"label", meta.label},
                       {"series", foreign_text(meta.series)},
                       {"name", foreign_text(meta.name)},
@@ -283,10 +285,10 @@ std::string encode_dump_meta(const DumpMeta& meta) {
                       {"units", encode_each(meta.units, encode_unit)},
                       {"warnings", foreign_list(meta.warnings)},
                       {"sizes",
-                       {{"raw_bytes", meta.raw_bytes},
+                       {{"raw_bytes", raw_bytes},
                         {"stored_bytes", meta.stored_bytes},
                         {"pack_count", meta.pack_count},
-                        {"stream_count", meta.stream_count}}},
+                        {"stream_count", stream_count}}},
                       {"codec", meta.codec}};
   return write_json(document);
 }

@@ -11,7 +11,9 @@
 
 namespace pgark {
 
-/// Units are written without their streams.
+/// Units are written without their streams; the count and bytes of these are given apart.
+std::string encode_dump_meta(const DumpMeta& meta, uint64_t raw_bytes, uint64_t stream_count);
+/// As `meta` has them.
 std::string encode_dump_meta(const DumpMeta& meta);
 /// Errors: kCorrupt, naming the member that is missing or of the wrong type.
 Result<DumpMeta> decode_dump_meta(std::string_view document);

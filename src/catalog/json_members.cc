@@ -1,5 +1,7 @@
 #include "catalog/json_members.h"
 
+#include <algorithm>
+
 #include "codec/encoding.h"
 
 namespace pgark {
@@ -8,6 +10,7 @@ namespace {
 using nlohmann::json;
 
 bool is_utf8(const std::string& text) {
+  if (std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) return true;
   try {
     // The library's own check decides what it is able to write.
     static_cast<void>(json(text).dump());

@@ -97,5 +97,44 @@ TEST(VerifyRender, JsonIsOneDocumentWithWhatIsDocumented) {
   EXPECT_EQ(one["sample"], nullptr);
 }
 
+TEST(VerifyRender, DumpsAreToldWithTheirTablesAndGoodCopies) {
+  VerifyReport report;
+  report.finished = true;
+  report.dump_labels = {"20261122-101500L"};
+  report.dump_pack_count = 1;
+  report.dump_pack_total = 2;
+  report.dump_frame_count = 7;
+  VerifyDamage pack;
+  pack.kind = DamageKind::kDumpPack;
+  pack.object = "main/dump/20261122-101500L/000002";
+  pack.name = "20261122-101500L/000002";
+  pack.cause = "checksum does not match";
+  pack.backups = report.dump_labels;
+  pack.good_copies = {2};
+  report.damages = {pack};
+  report.damage_count = 1;
+  DamagedDump dump;
+  dump.label = "20261122-101500L";
+  dump.stream_count = 22;
+  for (int i = 0; i < 22; ++i) dump.streams.push_back("app: public.t\xff" + std::to_string(i) + " (1.dat)");
+  dump.good_copies = {2};
+  report.dumps = {dump};
+  const VerifyDocument document{.stanza = "main", .repositories = {{1, "repo1 at /r", report}}};
+  const std::string text = render_verify_text(document);
+  EXPECT_THAT(text, HasSubstr("    1 dumps, 1 of 2 packs, 7 frames\n"));
+  EXPECT_THAT(text, HasSubstr("DAMAGED pack of dump: 20261122-101500L/000002\n        checksum does not match\n"
+                              "        hits dump 20261122-101500L\n        repo2 has a good copy\n"));
+  EXPECT_THAT(text, HasSubstr("DUMP 20261122-101500L CANNOT BE LOADED WHOLE\n        app: public.t\xff"
+                              "0 (1.dat)\n"));
+  EXPECT_THAT(text, HasSubstr("        and 2 more\n        repo2 has a good copy\n"));
+  const auto json = nlohmann::json::parse(render_verify_json(document));
+  const auto& one = json["repositories"][0];
+  EXPECT_EQ(one["dumps_verified"][0], "20261122-101500L");
+  EXPECT_EQ(one["dump_packs"]["total"], 2);
+  EXPECT_EQ(one["damages"][0]["kind"], "dump_pack");
+  EXPECT_EQ(one["dumps"][0]["stream_count"], 22);
+  EXPECT_EQ(one["dumps"][0]["good_copies"][0], 2);
+}
+
 }  // namespace
 }  // namespace pgark

@@ -54,9 +54,14 @@ struct DumpPacks::State {
       const std::string key = writer->key().value;
       auto written = std::move(*writer).commit();
       if (!written.has_value()) {
+        Error error = Error(std::move(written).error()).with_context("write pack " + key);
+        {
+          const MutexLock lock(mu);
+          if (!first_error) first_error = error;
+        }
         failed = true;
         queue.close();
-        return Error(std::move(written).error()).with_context("write pack " + key);
+        return error;
       }
       stored_bytes += written->bytes;
     }
@@ -92,16 +97,30 @@ struct DumpPacks::State {
     return {};
   }
 
-  /// Its own error is what finish() reports.
-  static Error lost() { return Error(Errc::kCancelled, "write pack of the dump: an earlier pack failed"); }
+  /// Why no stream can go on: another's pack could not be written.
+  Error lost() EXCLUDES(mu) {
+    {
+      const MutexLock lock(mu);
+      if (first_error) return *first_error;
+    }
+    // The repository is known to have failed a little before its error is here.
+    for (const auto& failure : repositories.failures())
+      if (failure) return Error(*failure).with_context("write packs of the dump");
+    return Error(Errc::kCancelled, "write packs of the dump: it was given up");
+  }
+  /// An error of a stream's own pack, or what is behind it.
+  Error reason(Error error) { return error.code() == Errc::kCancelled ? lost() : error; }
 
   /// Append one frame of a stream and note where it is.
   Result<> append_frame(Bench& bench, Bytes raw, std::vector<DumpRun>& runs) {
     if (failed) return lost();
-    if (!bench.pack.has_value()) TRY(open(bench));
+    if (!bench.pack.has_value()) {
+      if (auto opened = open(bench); !opened.has_value()) return reason(std::move(opened).error());
+    }
     TRY(code_frame(FrameType::kDumpData, raw, bench.compressor, bench.frame));
     const auto index = static_cast<uint32_t>(bench.pack->frames().size());
-    TRY(bench.pack->append(bench.frame));
+    if (auto appended = bench.pack->append(bench.frame); !appended.has_value())
+      return reason(std::move(appended).error());
     if (!runs.empty() && runs.back().pack == bench.number &&
         runs.back().first_frame + runs.back().frame_count == index) {
       ++runs.back().frame_count;
@@ -119,6 +138,7 @@ struct DumpPacks::State {
   std::atomic<bool> failed = false;
   Mutex mu;
   std::vector<std::unique_ptr<Bench>> idle GUARDED_BY(mu);
+  std::optional<Error> first_error GUARDED_BY(mu);  // Of committing a pack.
   BoundedQueue<ContainerWriter> queue{kCommitsWaitingMax};
   TaskGroup tasks;  // Last: its threads use everything above.
 };
@@ -157,7 +177,7 @@ DumpPacks::Writer::~Writer() = default;
 
 Result<> DumpPacks::Writer::append(Bytes data) {
   State& s = *state_;
-  if (s.broken) return DumpPacks::State::lost();
+  if (s.broken) return s.packs.lost();
   s.stream.raw_bytes += data.size();
   Buffer& raw = s.bench->raw;
   while (!data.empty()) {
@@ -180,7 +200,7 @@ uint64_t DumpPacks::Writer::bytes() const { return state_->stream.raw_bytes; }
 
 Result<DumpStream> DumpPacks::Writer::finish() && {
   const std::unique_ptr<State> s = std::move(state_);
-  if (s->broken) return DumpPacks::State::lost();
+  if (s->broken) return s->packs.lost();
   if (!s->bench->raw.empty()) TRY(s->write(s->bench->raw));
   s->stream.hash = to_hex(s->hasher.digest());
   return std::move(s->stream);
@@ -191,7 +211,7 @@ DumpPacks::DumpPacks(RepositorySet repositories, DumpPackOptions options)
 DumpPacks::~DumpPacks() = default;
 
 Result<DumpPacks::Writer> DumpPacks::begin(std::string name) {
-  if (state_->failed) return State::lost();
+  if (state_->failed) return state_->lost();
   return Writer(std::make_unique<Writer::State>(*state_, std::move(name)));
 }
 

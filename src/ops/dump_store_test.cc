@@ -166,6 +166,8 @@ TEST_F(DumpStoreTest, FailureOfAPackIsWhatFinishReports) {
   const Buffer piece = random_bytes(kMiB, 6);
   for (int i = 0; i < 1000 && appended.has_value(); ++i) appended = writer->append(piece);
   ASSERT_FALSE(appended.has_value());
+  EXPECT_EQ(appended.error().code(), Errc::kNoSpace) << appended.error().to_string();
+  EXPECT_EQ(packs.begin("next").error().code(), Errc::kNoSpace);
   const auto finished = packs.finish();
   ASSERT_FALSE(finished.has_value());
   EXPECT_EQ(finished.error().code(), Errc::kNoSpace);

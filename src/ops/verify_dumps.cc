@@ -202,6 +202,13 @@ struct DumpChecker::Work {
   std::map<uint32_t, std::vector<DumpSpan>> packs;
   std::vector<const DumpStream*> apart;  // In several packs.
 
+  /// About what is stored of so many bytes.
+  uint64_t stored_share(uint64_t raw_bytes) const {
+    const DumpMeta& meta = dump.meta;
+    if (meta.raw_bytes == 0) return 0;
+    return static_cast<uint64_t>(static_cast<double>(raw_bytes) * static_cast<double>(meta.stored_bytes) /
+                                 static_cast<double>(meta.raw_bytes));
+  }
   void plan(bool whole) {
     for (const auto& [number, bytes] : planned.packs) packs[number];
     for (const DumpUnit& unit : dump.meta.units)
@@ -267,10 +274,11 @@ Result<> DumpChecker::check_streams(Work& work, const VerifyEach& each) {
         damages_.push_back(manifest_damage(stanza_, work.planned.label, stream.name, read.error().message()));
       return {};
     }
-    done_ += stream.raw_bytes;
+    const uint64_t stored = work.stored_share(stream.raw_bytes);
+    done_ += stored;
     ledger_.update([&](VerifyState& state) {
       state.packs[name].add(i);
-      state.read_bytes += stream.raw_bytes;
+      state.read_bytes += stored;
     });
     return {};
   }));

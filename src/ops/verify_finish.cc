@@ -342,9 +342,9 @@ std::vector<std::string> verify_next_steps(const VerifyReport& report, const std
   }
   for (const DamagedDump& dump : report.dumps) {
     if (!dump.good_copies.empty())
-      steps.push_back(fmt::format("to load {}, use 'pgark --stanza={} --repo={} load --set={}'; {} good", dump.label,
-                                  stanza, dump.good_copies.front(), dump.label,
-                                  join_numbers(dump.good_copies) + (dump.good_copies.size() == 1 ? " is" : " are")));
+      steps.push_back(fmt::format("to load {}, use 'pgark --stanza={} --repo={} load --set={}': {} {}", dump.label,
+                                  stanza, dump.good_copies.front(), dump.label, join_numbers(dump.good_copies),
+                                  dump.good_copies.size() == 1 ? "has a good copy" : "have good copies"));
     else
       steps.push_back(
           fmt::format("dump {} cannot be mended: run 'pgark dump' with the same options again", dump.label));
