@@ -52,9 +52,12 @@ std::string step_text(const LoadStep& step, bool with_objects) {
   std::string text = fmt::format("  database {}", step.database);
   if (step.from_database != step.database) text += fmt::format(" (dumped as {})", step.from_database);
   text += step.drop ? ": dropped and created anew, " : step.create ? ": created, " : ": ";
-  text += step.object_count == 0 ? fmt::format("SQL text, {}\n", format_size(step.raw_bytes))
-                                 : fmt::format("{}, rows of {}, {}\n", plural(step.object_count, "object"),
-                                               plural(step.table_count, "table"), format_size(step.raw_bytes));
+  if (step.object_count == 0) {
+    text += step.raw_bytes == 0 ? "nothing to load\n" : fmt::format("SQL text, {}\n", format_size(step.raw_bytes));
+  } else {
+    text += fmt::format("{}, rows of {}, {}\n", plural(step.object_count, "object"), plural(step.table_count, "table"),
+                        format_size(step.raw_bytes));
+  }
   if (!with_objects) return text;
   const size_t shown = std::min(kObjectsShown, step.objects.size());
   for (size_t at = 0; at < shown; ++at) text += "    " + step.objects[at] + "\n";
@@ -77,6 +80,7 @@ std::string counts_text(const LoadReport& report) {
   uint64_t compared = 0;
   for (const LoadedTable& table : report.tables)
     if (table.expected) ++compared;
+  if (compared == 0) return "  rows were not compared: the dump recorded none\n";
   std::string text = report.mismatches == 0
                          ? fmt::format("  rows of {} compared with the dump: all equal\n", plural(compared, "table"))
                          : fmt::format("  rows of {} compared with the dump: {} DIFFER\n", plural(compared, "table"),

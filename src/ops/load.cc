@@ -74,7 +74,7 @@ class Loader {
         drop_created_database(tools_.request, database.step.database);
       return loaded;
     }
-    if (database.step.create) TRY(apply_database_properties(tools_, database));
+    if (database.step.create) TRY(apply_database_properties(tools_, database, report_.errors));
     if (!tools_.request.compare_counts || tools_.request.schema_only) return {};
     TRY_ASSIGN_CTX(auto tables, count_loaded_tables(tools_, dump_, database), "count what was loaded");
     for (LoadedTable& table : tables) {

@@ -60,7 +60,15 @@ bool names_roles(const pg::DumpTocEntry& entry) {
 
 }  // namespace
 
+void LoadUnit::index_streams() {
+  for (const DumpStream& stream : unit->streams) streams.emplace(stream.name, &stream);
+}
+
 const DumpStream* LoadUnit::find_stream(const std::string& name) const {
+  if (!streams.empty()) {
+    const auto indexed = streams.find(name);
+    return indexed == streams.end() ? nullptr : indexed->second;
+  }
   const auto found = std::find_if(unit->streams.begin(), unit->streams.end(),
                                   [&](const DumpStream& stream) { return stream.name == name; });
   return found == unit->streams.end() ? nullptr : &*found;

@@ -2,9 +2,11 @@
 // pg_restore, and their rows.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "catalog/dump.h"
@@ -24,7 +26,9 @@ struct LoadUnit {
   const DumpUnit* unit = nullptr;
   std::optional<pg::DumpToc> toc;  // None: SQL text, which can only be taken whole.
   ChosenEntries chosen;
+  std::map<std::string_view, const DumpStream*> streams;  // By name; see index_streams().
 
+  void index_streams();
   const DumpStream* find_stream(const std::string& name) const;
   /// The one stream of a unit that is no directory. Errors: kCorrupt if there is none.
   Result<const DumpStream*> only_stream() const;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
+#include <map>
 
 #include "core/log.h"
 #include "ops/load_steps.h"
@@ -34,34 +36,39 @@ std::string mapped_role(const LoadRequest& request, const std::string& role) {
   return found == request.role_map.end() ? role : found->second;
 }
 
-/// "TABLESPACE = fast" out of a CREATE DATABASE.
-Result<std::string> without_tablespace(const std::string& statement) {
+bool is_value(const pg::SqlToken& token) { return is_name(token) || token.kind == pg::SqlToken::Kind::kString; }
+
+/// CREATE DATABASE with some of its options, "NAME = value", replaced.
+Result<std::string> replace_options(std::string_view statement,
+                                    const std::map<std::string_view, std::vector<std::string_view>>& replacements) {
   TRY_ASSIGN(const auto tokens, pg::split_sql_tokens(statement));
   std::string text;
-  bool skipping = false;
+  const std::vector<std::string_view>* replacing = nullptr;
   for (const pg::SqlToken& token : tokens) {
-    if (is_word(token, "TABLESPACE")) {
-      skipping = true;
+    if (replacing != nullptr) {
+      if (!is_value(token)) continue;  // Space and "=".
+      for (const std::string_view name : *replacing)
+        text += fmt::format("{}{} = {}", name == replacing->front() ? "" : " ", name, token.text);
+      replacing = nullptr;
       continue;
     }
-    if (skipping) {
-      skipping = !is_name(token);
-      continue;
-    }
-    text += token.text;
+    for (const auto& [name, by] : replacements)
+      if (is_word(token, name)) replacing = &by;
+    if (replacing == nullptr) text += token.text;
   }
   return text;
 }
 
-Result<std::string> create_statement(const LoadTools& tools, const LoadDatabase& database) {
+Result<std::string> create_statement(const LoadTools& tools, const LoadDatabase& database, uint32_t version_num) {
   const std::string& name = database.step.database;
   if (const pg::DumpTocEntry* entry = database_entry(database); entry != nullptr) {
     TRY_ASSIGN(const auto statements, pg::split_sql_statements(*entry->definition));
     for (const std::string& statement : statements) {
       if (!statement.starts_with("CREATE DATABASE ")) continue;
       TRY_ASSIGN(std::string renamed, rename_database_in(statement, entry->tag, name));
+      TRY_ASSIGN(renamed, create_database_for_server(renamed, version_num));
       if (!load_has_argument(tools.request, "--no-tablespaces")) return renamed;
-      return without_tablespace(renamed);
+      return replace_options(renamed, {{"TABLESPACE", {}}});
     }
   }
   std::string statement = fmt::format("CREATE DATABASE {} WITH TEMPLATE = template0", pg::quote_identifier(name));
@@ -71,6 +78,23 @@ Result<std::string> create_statement(const LoadTools& tools, const LoadDatabase&
   if (!facts.collate.empty()) statement += " LC_COLLATE = " + pg::quote_literal(facts.collate);
   if (!facts.ctype.empty()) statement += " LC_CTYPE = " + pg::quote_literal(facts.ctype);
   return statement;
+}
+
+/// Subscriptions keep a database from being dropped. Those of a database that a load created never were connected: the
+/// slots they name belong to the originals.
+void forget_subscriptions(const LoadRequest& request, const std::string& database, const CancelToken& cancel) {
+  const auto session = open_pg_session(endpoint_of(request, database), cancel);
+  if (!session) return;
+  const auto subscriptions = (*session)->query(
+      "SELECT subname FROM pg_catalog.pg_subscription WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE "
+      "datname = pg_catalog.current_database())");
+  if (!subscriptions) return;
+  for (const PgRow& row : *subscriptions) {
+    const std::string name = pg::quote_identifier(row[0].value_or(""));
+    for (const char* format :
+         {"ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)", "DROP SUBSCRIPTION {}"})
+      (void)(*session)->exec(fmt::format(fmt::runtime(format), name)).has_value();
+  }
 }
 
 /// Statements for settings that the dump recorded itself.
@@ -166,6 +190,13 @@ std::string take_role(std::string_view& item) {
 
 }  // namespace
 
+Result<std::string> create_database_for_server(std::string_view statement, uint32_t version_num) {
+  std::map<std::string_view, std::vector<std::string_view>> replacements;
+  if (version_num < 150000) replacements["LOCALE_PROVIDER"] = {};
+  if (version_num < 130000) replacements["LOCALE"] = {"LC_COLLATE", "LC_CTYPE"};
+  return replace_options(statement, replacements);
+}
+
 std::vector<std::string> database_grants(const std::string& database, const std::string& acl,
                                          const pg::RoleMap& roles) {
   std::vector<std::string> statements;
@@ -215,15 +246,19 @@ Result<std::string> rename_database_in(std::string_view statement, const std::st
 Result<> create_database(const LoadTools& tools, const LoadDatabase& database) {
   const std::string& name = database.step.database;
   tools.progress.totals.phase = "create database";
-  TRY_ASSIGN(const std::string create, create_statement(tools, database));
   TRY_ASSIGN(auto session, open_pg_session(tools.request.server, tools.cancel));
+  TRY_ASSIGN(const std::string version, session->query_value("SHOW server_version_num"));
+  uint32_t version_num = 0;
+  std::from_chars(version.data(), version.data() + version.size(), version_num);
+  TRY_ASSIGN(const std::string create, create_statement(tools, database, version_num));
   if (database.step.drop) {
     auto dropped = session->exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(name));
     if (!dropped)
       return std::move(dropped)
           .error()
           .with_context("drop database " + name)
-          .with_hint("end the sessions that use it, or load as another database with --db-map");
+          .with_hint(
+              "end the sessions that use it and drop its subscriptions, or load as another database with --db-map");
   }
   TRY_CTX(session->exec(create), "create database " + name);
   std::string owner;
@@ -239,16 +274,23 @@ Result<> create_database(const LoadTools& tools, const LoadDatabase& database) {
   return {};
 }
 
-Result<> apply_database_properties(const LoadTools& tools, const LoadDatabase& database) {
+Result<> apply_database_properties(const LoadTools& tools, const LoadDatabase& database,
+                                   std::vector<std::string>& errors) {
   TRY_ASSIGN(const auto statements, property_statements(tools, database));
   TRY_ASSIGN(auto session, open_pg_session(tools.request.server, tools.cancel));
-  for (const std::string& statement : statements)
-    TRY_CTX(session->exec(statement), "set up database " + database.step.database);
+  for (const std::string& statement : statements) {
+    auto applied = session->exec(statement);
+    if (applied) continue;
+    Error error = std::move(applied).error().with_context("set up database " + database.step.database);
+    if (tools.request.exit_on_error || error.code() == Errc::kTransient) return error;
+    errors.push_back(error.message());
+  }
   return {};
 }
 
 void drop_created_database(const LoadRequest& request, const std::string& name) {
   const CancelToken none;  // Also when the load was cancelled.
+  forget_subscriptions(request, name, none);
   const auto session = open_pg_session(request.server, none);
   if (!session) return;
   // The server may need a moment until it sees that the sessions of the load have gone.

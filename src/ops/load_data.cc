@@ -50,8 +50,6 @@ Result<> write_large_object(const LoadTools& tools, const DumpStream& stream, st
 /// A list of numbers and files, as the archive has it.
 Result<> write_large_objects(const LoadTools& tools, const LoadUnit& unit, const DumpStream& list, PsqlSession& psql) {
   TRY_ASSIGN(const std::string text, tools.reader.read_whole(list, tools.cancel, kLargeObjectListMax));
-  std::map<std::string_view, const DumpStream*> streams;
-  for (const DumpStream& stream : unit.unit->streams) streams.emplace(stream.name, &stream);
   size_t count = 0;
   std::string_view rest = text;
   while (!rest.empty()) {
@@ -63,8 +61,8 @@ Result<> write_large_objects(const LoadTools& tools, const LoadUnit& unit, const
     const std::string_view oid = line.substr(0, space);
     if (space == line.npos || oid.find_first_not_of("0123456789") != oid.npos)
       return Error(Errc::kCorrupt, fmt::format("'{}' in {} names no large object", line, list.name));
-    const auto stream = streams.find(line.substr(space + 1));
-    if (stream == streams.end())
+    const auto stream = unit.streams.find(line.substr(space + 1));
+    if (stream == unit.streams.end())
       return Error(Errc::kCorrupt, fmt::format("large object {} has no data in the dump", oid));
     TRY_CTX(write_large_object(tools, *stream->second, oid, psql), fmt::format("load large object {}", oid));
     if (++count % kLargeObjectsOfSync == 0) TRY(psql.sync());

@@ -1,7 +1,6 @@
 // Loading into one database. In one transaction: definitions, rows, indexes and the rest through one psql, and COMMIT
 // once everything is known to be whole. Step by step: rows of each table in a transaction of their own, over several
 // sessions, so that a table is loaded completely or is empty.
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,17 +19,6 @@ namespace {
 
 constexpr uint64_t kScriptBytesMax = 1ull << 36;
 
-Result<> write_file(const std::string& path, PsqlSession& psql) {
-  TRY_ASSIGN(const File file, File::open(path, O_RDONLY));
-  std::vector<std::byte> chunk(1u << 17);
-  for (uint64_t offset = 0;;) {
-    TRY_ASSIGN(const size_t count, file.pread(chunk, offset));
-    if (count == 0) return {};
-    TRY(psql.write(Bytes(chunk).first(count)));
-    offset += count;
-  }
-}
-
 /// Names of indexes that are a partition's share of one of its parent: those go with the parent's, and cannot be
 /// dropped alone, though pg_dump writes so of constraints.
 RelationKeys attached_indexes(const LoadUnit& unit) {
@@ -40,6 +28,13 @@ RelationKeys attached_indexes(const LoadUnit& unit) {
   return keys;
 }
 
+/// The tag of a constraint is its table's name, a space, and its own; either may hold spaces.
+bool names_attached(const pg::DumpTocEntry& constraint, const RelationKeys& attached) {
+  for (size_t space = constraint.tag.find(' '); space != std::string::npos; space = constraint.tag.find(' ', space + 1))
+    if (attached.contains({constraint.schema.value_or(""), constraint.tag.substr(space + 1)})) return true;
+  return false;
+}
+
 /// Entries of `list` whose objects can be dropped, which is told by pg_restore without touching data.
 std::vector<size_t> droppable(const LoadUnit& unit, const std::vector<size_t>& list) {
   const RelationKeys attached = attached_indexes(unit);
@@ -47,11 +42,7 @@ std::vector<size_t> droppable(const LoadUnit& unit, const std::vector<size_t>& l
   for (const size_t at : list) {
     const pg::DumpTocEntry& entry = unit.toc->entries[at];
     if (entry.has_data || !entry.drop_statement) continue;
-    // The tag of a constraint is its table's name and its own.
-    const bool is_attached =
-        entry.desc == "CONSTRAINT" && std::any_of(attached.begin(), attached.end(), [&](const RelationKey& key) {
-          return key.first == entry.schema.value_or("") && entry.tag.ends_with(" " + key.second);
-        });
+    const bool is_attached = entry.desc == "CONSTRAINT" && names_attached(entry, attached);
     if (!is_attached) entries.push_back(at);
   }
   return entries;
@@ -60,9 +51,10 @@ std::vector<size_t> droppable(const LoadUnit& unit, const std::vector<size_t>& l
 /// Scripts that drop what is to be made anew: of all units what comes last first, because it may refer to others.
 Result<std::vector<std::string>> drop_scripts(const LoadTools& tools, const LoadDatabase& database) {
   std::vector<std::string> paths;
-  if (!tools.request.clean || tools.request.create) return paths;
+  if (!tools.request.clean || database.step.create) return paths;
   std::vector<std::string> arguments = {"--clean"};
-  if (tools.request.if_exists) arguments.emplace_back("--if-exists");
+  // A database that is there in every server is not dropped with the others: what is in it is, as far as it is there.
+  if (tools.request.if_exists || tools.request.create) arguments.emplace_back("--if-exists");
   for (const bool post : {true, false})
     for (auto unit = database.units.rbegin(); unit != database.units.rend(); ++unit) {
       if (!unit->toc) continue;
@@ -136,7 +128,7 @@ class TransactionLoader {
     TRY_ASSIGN(PsqlSession psql,
                PsqlSession::start(tools_.client, endpoint_of(tools_.request, database_.step.database), tools_.cancel));
     TRY(psql.write("BEGIN;\n"));
-    for (const std::string& path : settings_) TRY(write_file(path, psql));
+    for (const std::string& path : settings_) TRY(psql.write_file(path));
     TRY_CTX(run_scripts(psql, drops), "drop what is loaded");
     const SchemaMover mover(tools_, database_);
     TRY(psql.write(mover.before()));
@@ -176,7 +168,7 @@ class TransactionLoader {
   }
   static Result<> run_scripts(PsqlSession& psql, const std::vector<std::string>& paths) {
     for (const std::string& path : paths) {
-      TRY(write_file(path, psql));
+      TRY(psql.write_file(path));
       TRY(psql.sync());
     }
     return {};
@@ -289,7 +281,7 @@ class StepLoader {
     for (size_t at = next_++; at < tables_.size(); at = next_++) {
       if (!psql) {
         TRY_ASSIGN(psql, PsqlSession::start(tools.client, endpoint_, cancel));
-        TRY(write_file(settings, *psql));
+        TRY(psql->write_file(settings));
       }
       auto loaded = load_table(tools, tables_[at], *psql);
       if (loaded) continue;

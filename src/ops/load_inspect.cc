@@ -131,6 +131,12 @@ Result<> LoadInspector::inspect_extensions(const LoadChoice& choice) {
         find(Severity::kInfo, "missing_extension",
              fmt::format("the dumped database had extension {} {}, this one has not", name, version),
              fmt::format("if what is loaded needs it: CREATE EXTENSION {}", pg::quote_identifier(name)));
+  if (!server_.extensions_unknown.empty() && !chosen.empty()) {
+    find(Severity::kWarning, "missing_extension",
+         "the server cannot tell which extensions it has: " + server_.extensions_unknown,
+         "mend what it names, or load and see");
+    return {};
+  }
   for (const std::string& name : chosen) {
     const auto available = server_.available_extensions.find(name);
     const auto there = installed.find(name);
@@ -160,8 +166,26 @@ Result<> LoadInspector::inspect_encoding() {
   return {};
 }
 
+/// Of the database itself, if it is of the same name.
+Result<> LoadInspector::inspect_default_collation() {
+  if (database_.facts->collation_version.empty() || server_.version_num < 150000) return {};
+  TRY_ASSIGN(const PgRows rows,
+             session_->query("SELECT datcollate, pg_catalog.pg_database_collation_actual_version(oid) "
+                             "FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"));
+  if (rows.empty() || rows[0][0] != database_.facts->collate || !rows[0][1]) return {};
+  if (*rows[0][1] == database_.facts->collation_version) return {};
+  find(Severity::kInfo, "collation_version",
+       fmt::format("text sorts by version {} of collation {} here, in the dumped database by {}", *rows[0][1],
+                   database_.facts->collate, database_.facts->collation_version),
+       "indexes are built anew and are right; partitions by ranges of text, and checks that compare text, may refuse "
+       "rows");
+  return {};
+}
+
 Result<> LoadInspector::inspect_collations() {
-  if (database_.facts == nullptr || database_.facts->collation_versions.empty()) return {};
+  if (database_.facts == nullptr) return {};
+  TRY(inspect_default_collation());
+  if (database_.facts->collation_versions.empty()) return {};
   TRY_ASSIGN(const PgRows rows,
              session_->query("SELECT n.nspname || '.' || c.collname, pg_catalog.pg_collation_actual_version(c.oid) "
                              "FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace "

@@ -109,6 +109,7 @@ class Planner {
       LoadUnit taken;
       taken.index = index;
       taken.unit = &unit;
+      taken.index_streams();
       TRY_ASSIGN(taken.toc, read_unit_toc(unit, reader_, cancel_));
       if (taken.toc) TRY(map_toc_roles(*taken.toc, request_.role_map));
       const std::string name = database_of(unit, taken.toc, request_);
@@ -170,12 +171,12 @@ class Planner {
 
   Result<> plan_database(LoadDatabase& database) {
     database.exists = prepared_.server.databases.contains(database.step.database);
-    database.step.create = request_.create;
-    database.step.drop = request_.create && request_.clean && database.exists;
+    database.step.create = request_.create && !(database.exists && is_of_every_server(database.step.database));
+    database.step.drop = database.step.create && request_.clean && database.exists;
     TRY(choose_of(database));
     inspect_presence(database);
     std::unique_ptr<PgSession> session;
-    if (database.exists && !request_.create) {
+    if (database.exists && !database.step.create) {
       PgEndpoint endpoint = request_.server;
       endpoint.database = database.step.database;
       TRY_ASSIGN(session, open_pg_session(endpoint, cancel_));
@@ -208,16 +209,21 @@ class Planner {
     return {};
   }
 
+  /// Databases that are there in a new cluster, or that pgark itself is connected to, are loaded into as they are.
+  bool is_of_every_server(const std::string& name) const {
+    return name == "postgres" || name == "template1" || name == request_.server.database;
+  }
+
   void inspect_presence(const LoadDatabase& database) {
     const std::string& name = database.step.database;
-    if (request_.create && database.exists && !request_.clean)
+    if (database.step.create && database.exists && !request_.clean)
       find(Severity::kError, "database_exists", name, fmt::format("database {} exists already", name),
            "replace it with --create --clean, or load as another: --db-map=" + database.step.from_database + ":NEW");
     if (!request_.create && !database.exists)
       find(Severity::kError, "missing_database", name, fmt::format("database {} does not exist", name),
            "have it made with --create, or load into another with --db-map=" + database.step.from_database +
                ":EXISTING");
-    if (request_.create && request_.clean && !request_.if_exists && !database.exists)
+    if (database.step.create && request_.clean && !request_.if_exists && !database.exists)
       find(Severity::kError, "missing_database", name, fmt::format("there is no database {} to drop", name),
            "add --if-exists");
   }
@@ -382,9 +388,11 @@ Result<LoadServerFacts> read_load_server_facts(PgSession& session) {
   TRY_ASSIGN(const PgRows databases,
              session.query("SELECT datname, pg_catalog.pg_encoding_to_char(encoding) FROM pg_catalog.pg_database"));
   for (const PgRow& one : databases) facts.databases[one[0].value_or("")] = one[1].value_or("");
-  TRY_ASSIGN(const PgRows extensions,
-             session.query("SELECT name, default_version FROM pg_catalog.pg_available_extensions"));
-  for (const PgRow& one : extensions) facts.available_extensions[one[0].value_or("")] = one[1].value_or("");
+  const auto extensions = session.query("SELECT name, default_version FROM pg_catalog.pg_available_extensions");
+  if (!extensions && extensions.error().code() == Errc::kTransient) return extensions.error();
+  if (!extensions) facts.extensions_unknown = extensions.error().message();
+  if (extensions)
+    for (const PgRow& one : *extensions) facts.available_extensions[one[0].value_or("")] = one[1].value_or("");
   return facts;
 }
 

@@ -26,7 +26,8 @@ struct LoadServerFacts {
   std::set<std::string> tablespaces;
   std::map<std::string, std::string> databases;             // Encoding by name.
   std::map<std::string, std::string> available_extensions;  // Default version by name.
-  uint64_t locks = 0;                                       // That all transactions together can hold.
+  std::string extensions_unknown;  // Why the server could not list them: one bad control file is enough.
+  uint64_t locks = 0;              // That all transactions together can hold.
 };
 Result<LoadServerFacts> read_load_server_facts(PgSession& session);
 
@@ -68,6 +69,7 @@ class LoadInspector {
   void inspect_tablespaces();
   Result<> inspect_extensions(const LoadChoice& choice);
   Result<> inspect_collations();
+  Result<> inspect_default_collation();
   Result<> inspect_encoding();
   Result<> inspect_needed(const LoadChoice& choice);
   Result<> inspect_needed_of(const LoadChoice& choice, LoadUnit& unit);

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
+#include <fstream>
 #include <optional>
 #include <thread>
 
@@ -37,6 +39,17 @@ std::string_view trim(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return {};
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+/// Of "psql:/tmp/x/1-pre.sql:12: ERROR:  ...".
+std::string object_of(std::string_view line) {
+  constexpr std::string_view kProgram = "psql:";
+  const size_t end = line.find(".sql:");
+  if (!line.starts_with(kProgram) || end == line.npos) return {};
+  const std::string_view number = line.substr(end + 5);
+  size_t at = 0;
+  std::from_chars(number.data(), number.data() + number.size(), at);
+  return object_in_script(std::string(line.substr(kProgram.size(), end + 4 - kProgram.size())), at);
 }
 
 }  // namespace
@@ -137,6 +150,15 @@ Result<> PsqlSession::write(Bytes data) {
   return written;
 }
 
+Result<> PsqlSession::write_file(const std::string& path) {
+  std::string quoted;
+  for (const char c : path) {
+    if (c == '\'' || c == '\\') quoted += c == '\'' ? '\'' : '\\';
+    quoted += c;
+  }
+  return write("\\i '" + quoted + "'\n");
+}
+
 Result<> PsqlSession::sync() {
   const uint64_t mark = ++state_->marks;
   TRY(write(fmt::format("SELECT '{}{}';\n", State::kMark, mark)));
@@ -202,6 +224,23 @@ SubprocessOptions load_program(const PgClientSet& client, std::string_view progr
   return options;
 }
 
+std::string object_in_script(const std::string& path, size_t line) {
+  std::ifstream script(path);
+  std::string object;
+  std::string text;
+  for (size_t at = 1; at <= line && std::getline(script, text); ++at) {
+    // "-- Name: orders; Type: TABLE; Schema: shop; Owner: app", where a name may hold anything.
+    if (!text.starts_with("-- Name: ")) continue;
+    const size_t type = text.rfind("; Type: ");
+    const size_t schema = text.rfind("; Schema: ");
+    const size_t owner = text.rfind("; Owner: ");
+    if (type == text.npos || schema == text.npos || owner == text.npos || !(type < schema && schema < owner)) continue;
+    const std::string in = text.substr(schema + 10, owner - schema - 10);
+    object = text.substr(type + 8, schema - type - 8) + " " + (in == "-" ? "" : in + ".") + text.substr(9, type - 9);
+  }
+  return object;
+}
+
 std::vector<std::string> program_errors(std::string_view text) {
   std::vector<std::string> errors;
   bool in_error = false;
@@ -217,7 +256,8 @@ std::vector<std::string> program_errors(std::string_view text) {
     const bool starts_other = line.find("WARNING:  ") != line.npos || line.find("NOTICE:  ") != line.npos ||
                               line.find("warning: ") != line.npos;
     if (!found.empty()) {
-      errors.emplace_back(trim(found));
+      const std::string object = object_of(line);
+      errors.push_back((object.empty() ? "" : object + ": ") + std::string(trim(found)));
       in_error = true;
       kept_lines = 0;
     } else if (starts_other) {

@@ -28,6 +28,8 @@ class PsqlSession {
   /// Errors: kInvalid with the server's words if a statement failed; kCancelled.
   Result<> write(Bytes data);
   Result<> write(std::string_view text) { return write(as_bytes(text)); }
+  /// Have it read a script from a file; errors name the object that the script was about.
+  Result<> write_file(const std::string& path);
   /// Wait until everything written so far was done.
   Result<> sync();
   /// sync(), then end it.
@@ -50,7 +52,11 @@ Result<> run_psql_file(const PgClientSet& client, const PgEndpoint& endpoint, co
 SubprocessOptions load_program(const PgClientSet& client, std::string_view program, const PgEndpoint& endpoint);
 
 /// Errors among what psql or pg_restore said, each in one line with its DETAIL, HINT and CONTEXT; HINT last.
+/// Shape:  where psql names a line of a script of pg_restore, the object that is made there goes first:
+///         "TABLE a.t: ...".
 std::vector<std::string> program_errors(std::string_view text);
+/// The object that line `line` (from 1) of a script of pg_restore is about: "TABLE a.t"; empty if it cannot be told.
+std::string object_in_script(const std::string& path, size_t line);
 
 /// Pure: text of a failed load for which more is known: code and hints.
 Error explain_load_error(const std::string& text);

@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
 
 #include "ops/load_psql.h"
 
@@ -87,6 +91,18 @@ TEST(DropsOfScript, EndBeforeTheFirstObjectIsMade) {
                                            "\n--\n-- Name: a; Type: SCHEMA; Schema: -; Owner: x\n--\n\n"
                                            "CREATE SCHEMA a;\n\\unrestrict xyz\n");
   EXPECT_EQ(made, drops + "\n\\unrestrict xyz\n");
+}
+
+TEST(ProgramErrors, NameTheObjectOfAScript) {
+  const std::string path = fmt::format("{}load-{}.sql", ::testing::TempDir(), ::getpid());
+  std::ofstream(path)
+      << "SET a = 1;\n\n--\n-- Name: odd; Type: x; Type: TABLE; Schema: s; Owner: o\n--\n\n"
+         "CREATE TABLE s.\"odd; Type: x\" (\n);\n\n--\n-- Name: s; Type: SCHEMA; Schema: -; Owner: o\n--\n";
+  EXPECT_THAT(program_errors("psql:" + path + ":8: ERROR:  exists\nERROR:  other\n"),
+              ElementsAre("TABLE s.odd; Type: x: exists", "other"));
+  EXPECT_EQ(object_in_script(path, 2), "");
+  EXPECT_EQ(object_in_script(path, 12), "SCHEMA s");
+  std::remove(path.c_str());
 }
 
 TEST(ProgramErrors, AreOneLineEachWithWhatBelongsToThem) {

@@ -27,11 +27,15 @@ Result<GlobalsScript> choose_globals(std::string_view script, const std::set<std
 /// Create the database of a step, dropped first if the step says so.
 Result<> create_database(const LoadTools& tools, const LoadDatabase& database);
 /// Settings, privileges and comment of a database that was created: last, since they may forbid what a load does.
-Result<> apply_database_properties(const LoadTools& tools, const LoadDatabase& database);
+Result<> apply_database_properties(const LoadTools& tools, const LoadDatabase& database,
+                                   std::vector<std::string>& errors);
 /// Remove a database that was created for a load that failed.
 void drop_created_database(const LoadRequest& request, const std::string& name);
 /// Pure: a statement with the database `from` named `to`.
 Result<std::string> rename_database_in(std::string_view statement, const std::string& from, const std::string& to);
+/// Pure: pg_dump's CREATE DATABASE as a server of that version understands it: one before 13 has no LOCALE, one before
+/// 15 no LOCALE_PROVIDER. (The pg_dump that wrote it may be newer than the server.)
+Result<std::string> create_database_for_server(std::string_view statement, uint32_t version_num);
 /// Pure: statements that give a database the privileges in `acl` ("{=Tc/app,reader=c/app}", as pg_database has them).
 std::vector<std::string> database_grants(const std::string& database, const std::string& acl, const pg::RoleMap& roles);
 
