@@ -60,7 +60,7 @@ TEST(AzureStore, KeepsEveryPromiseOfStores) {
   AzureSettings settings = settings_of(endpoint, container);
   settings.cloud.chunk_bytes = 4u << 20;
   ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings));
-  expect_conformance(*store);
+  expect_conformance(*with_retries(std::move(store)));
   ASSERT_OK_AND_ASSIGN(const auto left, raw.list(container));
   EXPECT_THAT(left, IsEmpty());
 }
@@ -96,7 +96,7 @@ TEST(AzureStore, KeepsThemOverTlsWithTokensUnderAnOddPrefix) {
   settings.key_type = AzureKeyType::kManagedIdentity;
   settings.key.clear();
   ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings, std::make_unique<MadeUpToken>()));
-  expect_conformance(*store);
+  expect_conformance(*with_retries(std::move(store)));
 }
 
 TEST(AzureStore, KeepsThemOverABadNetwork) {
@@ -138,7 +138,7 @@ TEST(AzureStore, WorksWithASignatureOfSharedAccess) {
   settings.cloud.chunk_bytes = 1u << 20;
   settings.key = sign_container(endpoint, container, "rcwdl");
   ASSERT_OK_AND_ASSIGN(auto store, AzureStore::open(settings));
-  expect_conformance(*store);
+  expect_conformance(*with_retries(std::move(store)));
 
   // One with which nothing can be replaced or deleted: enough to back up.
   settings.key = sign_container(endpoint, container, "rcl");

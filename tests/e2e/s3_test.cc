@@ -8,7 +8,6 @@
 
 #include "codec/encoding.h"
 #include "core/file.h"
-#include "store/retry_store.h"
 #include "store/s3_store.h"
 #include "store_cycle.h"
 #include "store_scene.h"
@@ -33,11 +32,6 @@ S3Settings settings_of(const S3Endpoint& endpoint, const std::string& bucket, st
   settings.key = endpoint.keys.access_key;
   settings.key_secret = endpoint.keys.secret;
   return settings;
-}
-
-/// As the binary stacks it.
-std::unique_ptr<ObjectStore> with_retries(std::unique_ptr<ObjectStore> inner) {
-  return std::make_unique<RetryStore>(std::move(inner), RetryPolicy{}, system_clock(), 1);
 }
 
 TEST(S3Store, KeepsEveryPromiseOfStores) {

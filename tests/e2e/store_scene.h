@@ -37,6 +37,11 @@ inline Buffer noise(size_t bytes, uint64_t seed) {
   return buffer;
 }
 
+/// As the binary stacks it: a server may close a connection that was idle just when it is used again.
+inline std::unique_ptr<ObjectStore> with_retries(std::unique_ptr<ObjectStore> inner) {
+  return std::make_unique<RetryStore>(std::move(inner), RetryPolicy{}, system_clock(), 1);
+}
+
 /// Every promise of stores, and nothing of it is left.
 inline void expect_conformance(ObjectStore& store) {
   for (const ConformanceOutcome& outcome : run_conformance(store, "conformance", 16))
