@@ -2,6 +2,7 @@
 // sizes and bounds, and what will hurt.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,9 @@ struct DumpDatabaseFacts {
   std::vector<DumpTable> tables;     // All user relations that pg_dump could dump: r, p, m, S, f.
   std::vector<std::string> schemas;  // Of users, in an order in which each comes after those it depends on.
   std::vector<std::vector<std::string>> schema_cycles;  // That depend on each other.
+  /// Schemas that are not to be dumped apart: an object of no schema (an extension, a cast, an event trigger, ...)
+  /// needs them, or they need each other, or one of these needs them.
+  std::set<std::string> common_schemas;
   uint64_t large_objects = 0;
   uint64_t large_object_bytes = 0;  // 0: not known.
 };
@@ -67,7 +71,8 @@ struct DumpRate {
   double bytes_per_second = 0;  // 0: no dump yet.
   std::string of_label;
 };
-/// Look for them, in the transaction that begin_dump_snapshot() began; it stays usable. `arguments` are pg_dump's, since
+/// Look for them, in the transaction that begin_dump_snapshot() began; it stays usable. `arguments` are pg_dump's,
+/// since
 /// --enable-row-security and their kin change what is a problem. Shape: errors first, then warnings.
 Result<std::vector<DumpWarning>> find_dump_warnings(PgSession& session, const DumpServerFacts& server,
                                                     const DumpDatabaseFacts& facts, const DumpRate& rate,

@@ -129,6 +129,48 @@ constexpr std::string_view kSchemaDependencies =
     "p.polrelid), "
     "users AS (SELECT p.* FROM placed p JOIN pg_namespace n ON n.oid = p.schema WHERE ";
 
+using SchemaPairs = std::vector<std::pair<std::string, std::string>>;
+
+Result<SchemaPairs> read_schema_dependencies(PgSession& session) {
+  TRY_ASSIGN(const PgRows pairs,
+             session.query(fmt::format("{}{}), pairs AS (SELECT DISTINCT a.schema AS from_schema, b.schema AS "
+                                       "to_schema FROM pg_depend d JOIN users a ON a.class = d.classid AND a.object = "
+                                       "d.objid JOIN users b ON b.class = d.refclassid AND b.object = d.refobjid "
+                                       "WHERE a.schema <> b.schema AND d.deptype NOT IN ('e', 'x')) "
+                                       "SELECT f.nspname, t.nspname FROM pairs p JOIN pg_namespace f ON f.oid = "
+                                       "p.from_schema JOIN pg_namespace t ON t.oid = p.to_schema",
+                                       kSchemaDependencies, kUserSchema)));
+  SchemaPairs depends;
+  for (const PgRow& row : pairs) depends.emplace_back(row_text(row, 0), row_text(row, 1));
+  return depends;
+}
+
+/// Schemas that an object of no schema cannot be made without. Publications are made without their tables, and every
+/// new database has a schema public for extensions.
+Result<std::set<std::string>> read_schemas_needed_by_all(PgSession& session) {
+  TRY_ASSIGN(const PgRows rows,
+             session.query(fmt::format(
+                 "{}{}) SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE {} "
+                 "AND n.nspname <> 'public' UNION "
+                 "SELECT n.nspname FROM pg_depend d JOIN users b ON b.class = d.refclassid AND b.object = d.refobjid "
+                 "JOIN pg_namespace n ON n.oid = b.schema WHERE d.deptype NOT IN ('e', 'x', 'i') AND d.classid IN ("
+                 "'pg_catalog.pg_cast'::regclass, 'pg_catalog.pg_event_trigger'::regclass, "
+                 "'pg_catalog.pg_language'::regclass, 'pg_catalog.pg_foreign_data_wrapper'::regclass, "
+                 "'pg_catalog.pg_am'::regclass, 'pg_catalog.pg_transform'::regclass)",
+                 kSchemaDependencies, kUserSchema, kUserSchema)));
+  std::set<std::string> names;
+  for (const PgRow& row : rows) names.insert(row_text(row, 0));
+  return names;
+}
+
+/// Add everything that what is there needs, and what that needs.
+void add_needed(std::set<std::string>& names, const SchemaPairs& depends) {
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (const auto& [from, to] : depends) grown |= names.contains(from) && names.insert(to).second;
+  }
+}
+
 Result<> read_schemas(PgSession& session, DumpDatabaseFacts& facts) {
   // One that an extension made comes with it.
   TRY_ASSIGN(const PgRows rows,
@@ -138,21 +180,16 @@ Result<> read_schemas(PgSession& session, DumpDatabaseFacts& facts) {
                                        kUserSchema)));
   std::vector<std::string> names;
   for (const PgRow& row : rows) names.push_back(row_text(row, 0));
-  std::vector<std::pair<std::string, std::string>> depends;
+  SchemaPairs depends;
   if (names.size() > 1) {
-    TRY_ASSIGN(const PgRows pairs, session.query(fmt::format(
-                                       "{}{}), pairs AS (SELECT DISTINCT a.schema AS from_schema, b.schema AS "
-                                       "to_schema FROM pg_depend d JOIN users a ON a.class = d.classid AND a.object = "
-                                       "d.objid JOIN users b ON b.class = d.refclassid AND b.object = d.refobjid "
-                                       "WHERE a.schema <> b.schema AND d.deptype NOT IN ('e', 'x')) "
-                                       "SELECT f.nspname, t.nspname FROM pairs p JOIN pg_namespace f ON f.oid = "
-                                       "p.from_schema JOIN pg_namespace t ON t.oid = p.to_schema",
-                                       kSchemaDependencies, kUserSchema)));
-    for (const PgRow& row : pairs) depends.emplace_back(row_text(row, 0), row_text(row, 1));
+    TRY_ASSIGN(depends, read_schema_dependencies(session));
+    TRY_ASSIGN(facts.common_schemas, read_schemas_needed_by_all(session));
   }
   DependencyOrder ordered = order_by_dependencies(std::move(names), depends);
   facts.schemas = std::move(ordered.order);
   facts.schema_cycles = std::move(ordered.cycles);
+  for (const auto& cycle : facts.schema_cycles) facts.common_schemas.insert(cycle.begin(), cycle.end());
+  add_needed(facts.common_schemas, depends);
   return {};
 }
 

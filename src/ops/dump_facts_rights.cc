@@ -254,9 +254,11 @@ void warn_of_cycles(DumpWarningScene& scene) {
   for (const auto& cycle : scene.facts.schema_cycles) cycles.push_back(dump_name_list(cycle));
   std::string what;
   for (const std::string& cycle : cycles) what += (what.empty() ? "" : "; ") + cycle;
-  scene.add(kInfo, "schema_cycle", "schemas need each other: " + what,
-            "dumped apart (--split=schema), none of them loads without errors alone into an empty database",
-            "load them together, or their common part and all of them with --no-exit-on-error");
+  scene.add(
+      kInfo, "schema_cycle", "schemas need each other: " + what,
+      "none of them loads without errors alone into an empty database; --split=schema keeps them together, in the "
+      "common part",
+      "load all of them together");
 }
 
 }  // namespace

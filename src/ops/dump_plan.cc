@@ -73,6 +73,18 @@ Result<> choose(const DumpRequest& request, const DumpServerPlan& server, const 
                 const CancelToken& cancel, DumpDatabasePlan& plan) {
   plan.choice.schemas = plan.facts.schemas;
   plan.choice.everything = !includes_by_name(request);
+  // What is asked for by name is dumped apart, whatever needs it.
+  if (plan.choice.everything && request.split == DumpSplit::kSchema) {
+    std::erase_if(plan.choice.schemas,
+                  [&](const std::string& schema) { return plan.facts.common_schemas.contains(schema); });
+    if (!plan.facts.common_schemas.empty())
+      plan.warnings.push_back(
+          {DumpWarning::Severity::kInfo, "schemas_together", database,
+           "schemas that are not dumped apart: " + fmt::format("{}", fmt::join(plan.facts.common_schemas, ", ")),
+           "objects of no schema need them (extensions, casts, event triggers), or they need each "
+           "other",
+           "load takes single schemas out of the common part, too"});
+  }
   if (chooses_by_name(request)) {
     const bool one_of_many = server.databases.size() > 1 && !has_dump_option(request.arguments, "--strict-names");
     if (request.split != DumpSplit::kNone || (one_of_many && includes_by_name(request))) {

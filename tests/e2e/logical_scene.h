@@ -114,7 +114,7 @@ struct LogicalScene {
 inline Result<std::vector<std::string>> listed_dumps(const PgarkCli& cli) {
   TRY_ASSIGN(const nlohmann::json listed, cli.run_json({"dump-ls"}));
   std::vector<std::string> labels;
-  for (const nlohmann::json& dump : listed.at("dumps")) labels.push_back(dump.at("label"));
+  for (const nlohmann::json& dump : listed.at("repositories").at(0).at("dumps")) labels.push_back(dump.at("label"));
   return labels;
 }
 
