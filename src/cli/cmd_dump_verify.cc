@@ -82,8 +82,8 @@ ordered_json report_json(const DumpVerifyReport& report, const std::string& stan
 
 std::string report_text(const DumpVerifyReport& report, const std::string& label) {
   const DumpVerdict& verdict = report.verdict;
-  std::string text = fmt::format("dump {} is {}: loaded into a {}, rows of {} tables compared, {} checks\n", label,
-                                 verdict.ok ? "proven" : "not proven", verdict.where, verdict.tables, verdict.checks);
+  std::string text = fmt::format("dump {} is {}: rows of {} tables compared, {} checks run ({})\n", label,
+                                 verdict.ok ? "proven" : "not proven", verdict.tables, verdict.checks, verdict.where);
   for (const std::string& finding : verdict.findings) text += "  " + finding + "\n";
   return text;
 }
