@@ -223,6 +223,20 @@ void FaultProxy::count_drop() {
   ++dropped_;
 }
 
+void FaultProxy::count_held(bool begun) {
+  const MutexLock lock(mu_);
+  if (begun) {
+    ++holding_;
+  } else {
+    --holding_;
+  }
+}
+
+void FaultProxy::count_given_up() {
+  const MutexLock lock(mu_);
+  ++given_up_;
+}
+
 size_t FaultProxy::faults_fired() const {
   const MutexLock lock(mu_);
   return fired_;
@@ -241,6 +255,16 @@ size_t FaultProxy::connections_dropped() const {
 size_t FaultProxy::request_count() const {
   const MutexLock lock(mu_);
   return requests_;
+}
+
+size_t FaultProxy::holding() const {
+  const MutexLock lock(mu_);
+  return holding_;
+}
+
+size_t FaultProxy::given_up() const {
+  const MutexLock lock(mu_);
+  return given_up_;
 }
 
 uint64_t FaultProxy::bytes_to_server() const {

@@ -1,5 +1,6 @@
 // A TCP proxy that makes a good network bad: latency, little bandwidth, lost and silent connections; and for plain HTTP
-// wrong answers, cut answers and answers that get lost after the server has done what it was asked.
+// wrong answers, cut answers, answers that get lost after the server has done what it was asked, and requests that
+// take longer than anybody waits.
 #pragma once
 
 #include <chrono>
@@ -35,11 +36,13 @@ struct ProxyRules {
 /// What is done to certain HTTP requests.
 struct HttpFault {
   enum class Kind : unsigned char {
-    kAnswer,      // The proxy answers by itself; the server does not hear of the request.
-    kDrop,        // The connection is reset, the server does not hear of the request.
-    kLoseAnswer,  // The server does it; the connection is reset instead of the answer.
-    kCutAnswer,   // The connection is reset after `cut_after` bytes of the body of the answer.
-    kDuplicate,   // The server gets it twice; the client gets the second answer.
+    kAnswer,       // The proxy answers by itself; the server does not hear of the request.
+    kDrop,         // The connection is reset, the server does not hear of the request.
+    kLoseAnswer,   // The server does it; the connection is reset instead of the answer.
+    kCutAnswer,    // The connection is reset after `cut_after` bytes of the body of the answer.
+    kDuplicate,    // The server gets it twice; the client gets the second answer.
+    kHoldRequest,  // The client hears nothing until it gives up and closes. The server gets it `delay` after that.
+    kHoldAnswer,   // The server does it at once; the client hears nothing until it gives up and closes.
   };
   Kind kind = Kind::kAnswer;
   std::string method = {};           // Of the requests it is for; empty: all.
@@ -48,6 +51,7 @@ struct HttpFault {
   size_t times = 1;                  // then it happens to so many.
   HttpAnswer answer = {.status = 503};
   size_t cut_after = 0;
+  std::chrono::milliseconds delay{};
 };
 
 struct ProxyOptions {
@@ -87,6 +91,8 @@ class FaultProxy {
   size_t connection_count() const;
   size_t connections_dropped() const;  // By drop_after_bytes and drop_connections().
   size_t request_count() const;        // HTTP only.
+  size_t holding() const;              // Requests held now, by kHoldRequest until the server has answered them.
+  size_t given_up() const;             // Requests held that the client closed the connection of.
   uint64_t bytes_to_server() const;
   uint64_t bytes_to_client() const;
 
@@ -129,6 +135,8 @@ class FaultProxy {
   void spend(Direction direction, size_t bytes);
   std::optional<HttpFault> next_fault(const HttpHead& head);
   void count_drop();
+  void count_held(bool begun);
+  void count_given_up();
 
   const std::string server_host_;
   const int server_port_;
@@ -148,6 +156,8 @@ class FaultProxy {
   size_t dropped_ GUARDED_BY(mu_) = 0;
   size_t fired_ GUARDED_BY(mu_) = 0;
   size_t requests_ GUARDED_BY(mu_) = 0;
+  size_t holding_ GUARDED_BY(mu_) = 0;
+  size_t given_up_ GUARDED_BY(mu_) = 0;
 
   Mutex listen_mu_;  // Of the two below: refusing and accepting again.
   File listener_ GUARDED_BY(listen_mu_);

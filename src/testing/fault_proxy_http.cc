@@ -1,5 +1,6 @@
 // Requests and answers of HTTP/1.1, one at a time on each connection: a blocking thread that can tell where they begin
-// and end, and so can answer, lose, cut or repeat them.
+// and end, and so can answer, lose, cut, repeat or hold them.
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -23,6 +24,12 @@ std::string forwarded_head(const HttpHead& head) {
     if (find_header({header}, "expect") == nullptr) out += header.first + ": " + header.second + "\r\n";
   }
   return out + "\r\n";
+}
+
+/// Whether the peer has closed its side. Of a client that waits for an answer: it has given up.
+bool has_closed(int socket) {
+  pollfd state{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&state, 1, 0) == 1 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 std::string method_of(const HttpHead& head) { return head.start_line.substr(0, head.start_line.find(' ')); }
@@ -74,6 +81,12 @@ class HttpRelay {
       if (!requests_.read_body(framing, [](std::string_view, std::string_view) { return true; })) return Outcome::kEnd;
       return answer(fault->answer, method_of(head)) ? Outcome::kNext : Outcome::kEnd;
     }
+    if (fault && (fault->kind == Kind::kHoldRequest || fault->kind == Kind::kHoldAnswer)) {
+      proxy_.count_held(true);
+      hold(head, framing, *fault);
+      proxy_.count_held(false);
+      return Outcome::kReset;
+    }
     if (fault && fault->kind == Kind::kDuplicate) {
       std::string whole = forwarded_head(head);
       const bool read = requests_.read_body(framing, [&](std::string_view raw, std::string_view) {
@@ -99,6 +112,25 @@ class HttpRelay {
     const auto cut_after =
         fault && fault->kind == Kind::kCutAnswer ? std::optional(fault->cut_after) : std::optional<size_t>();
     return pass_answer(head, cut_after);
+  }
+
+  /// Let the client wait until it gives up. What was held may be done after that, when the client has long sent it
+  /// again: a network that was slow delivers late.
+  void hold(const HttpHead& head, const HttpFraming& framing, const HttpFault& fault) {
+    std::string whole = forwarded_head(head);
+    const bool read = requests_.read_body(framing, [&](std::string_view raw, std::string_view) {
+      whole += raw;
+      return true;
+    });
+    if (!read) return;
+    const bool at_once = fault.kind == Kind::kHoldAnswer;
+    if (at_once && (!to_server(whole) || !swallow_answer(answers_, head))) return;
+    while (!has_closed(client_)) {
+      if (!wait(kLookAround)) return;
+    }
+    if (proxy_.is_over(connection_)) return;  // It was closed by the proxy.
+    proxy_.count_given_up();
+    if (!at_once && wait(fault.delay) && to_server(whole)) (void)swallow_answer(answers_, head);
   }
 
   static bool swallow_answer(HttpStream& answers, const HttpHead& request) {

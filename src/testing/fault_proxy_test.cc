@@ -2,6 +2,7 @@
 #include "testing/fault_proxy.h"
 
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -171,6 +172,37 @@ TEST_F(Proxy, LosesCutsAndRepeats) {
   EXPECT_EQ(server_->request_count(), 4u);
   EXPECT_EQ(proxy_->faults_fired(), 4u);
   EXPECT_EQ(body("/lose", "x"), "prefix5x");
+}
+
+TEST_F(Proxy, HoldsARequestUntilItIsGivenUp) {
+  using Kind = HttpFault::Kind;
+  for (const Kind kind : {Kind::kHoldRequest, Kind::kHoldAnswer}) {
+    start({.http = true});
+    const bool late = kind == Kind::kHoldRequest;
+    proxy_->add_fault({.kind = kind, .target_contains = "/hold", .delay = milliseconds(50)});
+    ASSERT_OK_AND_ASSIGN(File client, connect_to("127.0.0.1", proxy_->port()));
+    ASSERT_TRUE(send_all(client.fd(), "PUT /hold HTTP/1.1\r\nContent-Length: 4\r\n\r\nheld"));
+    ASSERT_TRUE(wait_until([&] { return proxy_->holding() == 1 && (late || server_->request_count() == 1); }));
+    pollfd answer{.fd = client.fd(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&answer, 1, 100), 0) << "neither an answer nor an end";
+    EXPECT_EQ(body("/other"), late ? "1" : "2") << "others pass";
+    EXPECT_EQ(proxy_->given_up(), 0u);
+    ASSERT_OK(client.close());
+    ASSERT_TRUE(wait_until([&] { return proxy_->holding() == 0; }));
+    EXPECT_EQ(proxy_->given_up(), 1u);
+    EXPECT_EQ(server_->request_count(), 2u) << "the server got it, and once";
+    EXPECT_EQ(body("/hold", "x"), "3x") << "the next one passes";
+  }
+}
+
+TEST_F(Proxy, EndsWhileItHoldsARequest) {
+  start({.http = true});
+  proxy_->add_fault({.kind = HttpFault::Kind::kHoldRequest});
+  ASSERT_OK_AND_ASSIGN(const File client, connect_to("127.0.0.1", proxy_->port()));
+  ASSERT_TRUE(send_all(client.fd(), "GET / HTTP/1.1\r\n\r\n"));
+  ASSERT_TRUE(wait_until([&] { return proxy_->holding() == 1; }));
+  proxy_.reset();
+  EXPECT_EQ(server_->request_count(), 0u);
 }
 
 }  // namespace
