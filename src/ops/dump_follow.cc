@@ -132,7 +132,7 @@ class DirectoryFollower::Impl {
 };
 
 Result<> DirectoryFollower::Impl::start() {
-  const int watch = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  const int watch = options_.watch ? ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK) : -1;
   if (watch >= 0) watch_ = File::adopt(watch, "inotify");
   if (watch < 0 || ::inotify_add_watch(watch, options_.directory.c_str(),
                                        IN_CREATE | IN_CLOSE_WRITE | IN_EXCL_UNLINK | IN_ONLYDIR) < 0) {

@@ -128,6 +128,19 @@ TEST_F(DirectoryFollowing, WriterThatIsStoppedGoesOnAndNothingIsLost) {
   for (size_t i = 0; i < 60; ++i) ASSERT_EQ(text[i * 1'000'000 + 999'999], static_cast<char>('0' + (i + 1) % 10));
 }
 
+TEST_F(DirectoryFollowing, WithoutAWatchTheDirectoryIsReadAgainAndAgain) {
+  options_.watch = false;
+  options_.bytes_max = 4u << 20;
+  const auto content = follow(
+      "for i in $(seq 100 150); do echo $i > $i.dat; done; yes 0123456789abcde | head -c 33554432 > 7.dat;"
+      "printf TOC > toc.dat");
+  ASSERT_TRUE(content.has_value()) << content.error().to_string();
+  EXPECT_EQ(content->size(), 53u);
+  EXPECT_EQ(content->at("7.dat").size(), 33554432u);
+  EXPECT_EQ(content->at("150.dat"), "150\n");
+  EXPECT_TRUE(std::filesystem::is_empty(options_.directory));
+}
+
 TEST_F(DirectoryFollowing, FileWrittenAgainAfterItsEndIsAnError) {
   const auto content = follow(
       "echo one > 5.dat; for i in $(seq 1 1000); do [ -e 5.dat ] || break; sleep 0.01; done; echo two > 5.dat;"

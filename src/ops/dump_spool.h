@@ -64,6 +64,7 @@ struct FollowOptions {
   unsigned threads = 1;
   uint64_t bytes_max = 256u << 20;  // On disk; beyond it the writer is stopped until the readers caught up.
   bool count_rows = true;           // Of "<number>.dat".
+  bool watch = true;                // False: as where the system has no watch left, the directory is read repeatedly.
 };
 
 /// Reads the files of a directory while a program writes them, each as a stream of a dump, and frees what it has read.
