@@ -111,7 +111,8 @@ constexpr OptionSpec kDumpOptions[] = {
      .default_note = "y where it is possible", .letter = '1',
      .summary = "load everything or nothing",
      .description = "By default with one job, unless so many objects are loaded that the server would run out of locks. "
-                    "Each database of a dump is a transaction of its own. Without it each table is loaded whole or not at all."},
+                    "Each database of a dump is a transaction of its own. Without it each table is loaded whole or not at "
+                    "all."},
     {.name = "split", .type = kEnum, .commands = kDump, .value_default = "none", .allowed = "none|schema|partition",
      .summary = "dump each schema, or the data of each partition, apart",
      .description = "All from one snapshot. Each schema can then be loaded alone, and each partition where its table "

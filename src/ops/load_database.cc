@@ -19,6 +19,13 @@ namespace {
 
 constexpr uint64_t kScriptBytesMax = 1ull << 36;
 
+/// Begin a transaction that no setting of the server, database or role cuts short or keeps from writing. Programs
+/// before 17 do not know that time limit, and leave it as it is.
+std::string begin_statement(const LoadTools& tools) {
+  const bool has_limit = !tools.needs.drop_transaction_timeout;
+  return std::string(has_limit ? "SET transaction_timeout = 0;\n" : "") + "BEGIN READ WRITE;\n";
+}
+
 /// Names of indexes that are a partition's share of one of its parent: those go with the parent's, and cannot be
 /// dropped alone, though pg_dump writes so of constraints.
 RelationKeys attached_indexes(const LoadUnit& unit) {
@@ -127,7 +134,7 @@ class TransactionLoader {
     TRY(make_scripts());
     TRY_ASSIGN(PsqlSession psql,
                PsqlSession::start(tools_.client, endpoint_of(tools_.request, database_.step.database), tools_.cancel));
-    TRY(psql.write("BEGIN;\n"));
+    TRY(psql.write(begin_statement(tools_)));
     for (const std::string& path : settings_) TRY(psql.write_file(path));
     TRY_CTX(run_scripts(psql, drops), "drop what is loaded");
     const SchemaMover mover(tools_, database_);
@@ -166,9 +173,12 @@ class TransactionLoader {
     }
     return {};
   }
-  static Result<> run_scripts(PsqlSession& psql, const std::vector<std::string>& paths) {
+  Result<> run_scripts(PsqlSession& psql, const std::vector<std::string>& paths) const {
+    const bool changes_user = load_has_argument(tools_.request, "--use-set-session-authorization");
     for (const std::string& path : paths) {
       TRY(psql.write_file(path));
+      // The script ends as the owner of what it made last.
+      if (changes_user) TRY(psql.write("RESET SESSION AUTHORIZATION;\n"));
       TRY(psql.sync());
     }
     return {};
@@ -247,7 +257,7 @@ class StepLoader {
   }
   Result<> load_stream(const LoadUnit& unit) {
     TRY_ASSIGN(PsqlSession psql, PsqlSession::start(tools_.client, endpoint_, tools_.cancel));
-    TRY(psql.write("BEGIN;\n"));
+    TRY(psql.write(begin_statement(tools_)));
     TRY(unit.toc ? write_stream_data(tools_, unit, psql) : write_plain(tools_, unit, psql));
     TRY(psql.write("COMMIT;\n"));
     return psql.finish();
@@ -292,7 +302,7 @@ class StepLoader {
     return psql ? psql->finish() : Result<>();
   }
   static Result<> load_table(const LoadTools& tools, const TableTask& task, PsqlSession& psql) {
-    TRY(psql.write("BEGIN;\n"));
+    TRY(psql.write(begin_statement(tools)));
     TRY(write_entry_data(tools, *task.unit, *task.entry, psql));
     TRY(psql.write("COMMIT;\n"));
     return psql.sync();
