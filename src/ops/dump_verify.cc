@@ -39,6 +39,12 @@ bool has_globals(const Dump& dump) {
                      [](const DumpUnit& unit) { return unit.kind == DumpUnit::Kind::kGlobals; });
 }
 
+/// Whether it is the dump that failed, not the attempt.
+bool tells_of_the_dump(const Error& error) {
+  return error.code() == Errc::kCorrupt || error.code() == Errc::kInvalid || error.code() == Errc::kNotFound ||
+         error.code() == Errc::kAlreadyExists;
+}
+
 // ---- roles ----------------------------------------------------------------------------------------------------------
 
 /// Roles that own something or are granted something, where the dump has no globals to make them.
@@ -54,7 +60,8 @@ class RolesNeeded {
       for (const auto& [role, setting] : database.settings) roles_.insert(role);
     }
     for (const DumpUnit& unit : dump_.meta.units) {
-      TRY(of_unit(unit));
+      // What cannot be read is found, and told, when it is to be loaded.
+      if (auto done = of_unit(unit); !done && !tells_of_the_dump(done.error())) return Error(std::move(done).error());
     }
     std::erase_if(roles_, [](const std::string& name) { return name.empty() || name.starts_with("pg_"); });
     return std::move(roles_);
@@ -281,11 +288,6 @@ class Verifier {
     }
     if (text.empty()) return {};
     return std::move(error).with_context(fmt::format("the dump cannot be tried here: {}", text));
-  }
-
-  static bool tells_of_the_dump(const Error& error) {
-    return error.code() == Errc::kCorrupt || error.code() == Errc::kInvalid || error.code() == Errc::kNotFound ||
-           error.code() == Errc::kAlreadyExists;
   }
 
   Result<> load() {
