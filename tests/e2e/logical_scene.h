@@ -37,13 +37,15 @@ inline Result<std::unique_ptr<PgServer>> start_logical_server(const PgInstall& i
   return server;
 }
 
-/// What differs between the databases of two servers, beyond what versions explain; empty if nothing does.
+/// What differs between the databases of two servers, in kinds that are not `ignored`, beyond what versions and `also`
+/// explain; empty if nothing does.
 inline Result<std::string> different_databases(const PgServer& source, const std::string& from, const PgServer& target,
-                                               const std::string& to, const std::vector<std::string>& ignored = {}) {
+                                               const std::string& to, const std::vector<std::string>& ignored = {},
+                                               std::vector<ExpectedDifference> also = {}) {
   TRY_ASSIGN(const LogicalFacts left, read_database_facts(conninfo_of(source, from)));
   TRY_ASSIGN(const LogicalFacts right, read_database_facts(conninfo_of(target, to)));
-  const LogicalComparison comparison =
-      compare_facts(left.without(ignored), right.without(ignored), expected_differences(left.major, right.major));
+  for (auto& expected : expected_differences(left.major, right.major)) also.push_back(std::move(expected));
+  const LogicalComparison comparison = compare_facts(left.without(ignored), right.without(ignored), also);
   return comparison.equal() ? std::string() : comparison.to_string();
 }
 
