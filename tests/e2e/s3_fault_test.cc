@@ -1,6 +1,6 @@
-// Repositories in S3 over a bad network: each request of each command refused, lost, cut or sent twice, connections
-// that break, a store that is away, credentials that end. A real server behind a proxy that does it, and the real
-// binary.
+// Repositories in S3 over a bad network: each request of each command refused, lost, cut, sent twice or held beyond the
+// time limit, connections that break, a store that is away, credentials that end. A real server behind a proxy that
+// does it, and the real binary.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,6 +38,10 @@ struct NamedFault {
   const char* name;
   const char* test_name;
   HttpFault fault;
+  std::vector<std::string> options = {};  // Of the command.
+
+  /// Whether the command hears nothing until it gives up.
+  bool holds() const { return fault.kind == Kind::kHoldRequest || fault.kind == Kind::kHoldAnswer; }
 };
 
 std::string refusal(const std::string& code) {
@@ -57,7 +61,13 @@ const std::vector<NamedFault>& faults() {
       {"answer lost", "AnswerLost", {.kind = Kind::kLoseAnswer}},
       {"answer cut", "AnswerCut", {.kind = Kind::kCutAnswer, .cut_after = 1}},
       // As a proxy does that tries again by itself: of a conditional create the second answer is a refusal.
-      {"sent twice", "SentTwice", {.kind = Kind::kDuplicate}}};
+      {"sent twice", "SentTwice", {.kind = Kind::kDuplicate}},
+      // Delivered when the one that replaced it has been answered, in the middle of the command or after its end.
+      {"held beyond the limit",
+       "Held",
+       {.kind = Kind::kHoldRequest, .delay = std::chrono::seconds(1)},
+       {"--io-timeout=2"}},
+      {"done, and the answer held beyond the limit", "AnswerHeld", {.kind = Kind::kHoldAnswer}, {"--io-timeout=2"}}};
   return all;
 }
 
@@ -71,6 +81,11 @@ uint64_t seed_of_test() {
 template <typename T>
 void expect_ok(const Result<T>& result) {
   EXPECT_TRUE(result.has_value()) << result.error().to_string();
+}
+
+std::vector<std::string> with_options(std::vector<std::string> args, const NamedFault& fault) {
+  args.insert(args.end(), fault.options.begin(), fault.options.end());
+  return args;
 }
 
 /// A cluster whose archiver reaches the store directly, and a proxy for the commands under test.
@@ -160,11 +175,15 @@ class S3FaultSweep : public S3Faults, public ::testing::WithParamInterface<const
     HttpFault one = fault.fault;
     one.skip = n - 1;
     const size_t before = proxy_->faults_fired();
+    const size_t given_up_before = proxy_->given_up();
     proxy_->clear_faults();
     proxy_->add_fault(one);
-    const auto ended = run_proxied(subject.args());
+    const auto ended = run_proxied(with_options(subject.args(), fault));
     proxy_->clear_faults();
     const bool fired = proxy_->faults_fired() > before;
+    // What is late has to have come before the check, and before the next run.
+    EXPECT_TRUE(wait_until([&] { return proxy_->holding() == 0; }));
+    EXPECT_EQ(proxy_->given_up() - given_up_before, fired && fault.holds() ? 1u : 0u);
     if (!ended) {
       ADD_FAILURE() << ended.error().to_string();
       return fired;
@@ -193,11 +212,16 @@ class S3FaultSweep : public S3Faults, public ::testing::WithParamInterface<const
     const size_t requests = proxy_->request_count() - before;
     ASSERT_GE(requests, 2u);
     std::printf("%s: %zu requests\n", subject.name.c_str(), requests);
-    for (int i = 0; i < 3 && !HasFailure(); ++i) {
-      const NamedFault& fault = faults()[rng.below(faults().size())];
+    // Those that hold have a turn each.
+    std::vector<const NamedFault*> chosen;
+    for (const NamedFault& fault : faults())
+      if (fault.holds()) chosen.push_back(&fault);
+    for (int i = 0; i < 3; ++i) chosen.push_back(&faults()[rng.below(faults().size())]);
+    for (const NamedFault* fault : chosen) {
+      if (HasFailure()) return;
       // The last ones need not be made every time.
       const size_t n = 1 + rng.below(std::max<size_t>(requests * 3 / 4, 1));
-      EXPECT_TRUE(run_with(subject, fault, n)) << "the fault did not happen: request " << n << " of " << subject.name;
+      EXPECT_TRUE(run_with(subject, *fault, n)) << "the fault did not happen: request " << n << " of " << subject.name;
     }
   }
 };
@@ -293,9 +317,11 @@ TEST_F(S3Faults, AStoreThatAnswersNothingIsNotOneWithoutTheSegment) {
     often.times = kForever;
     const size_t before = proxy_->faults_fired();
     proxy_->add_fault(often);
-    ASSERT_OK_AND_ASSIGN(const ProcessResult ended,
-                         run_proxied({"archive-get", "0000000100000FFF00000000", scene_->place("fetched")}));
+    ASSERT_OK_AND_ASSIGN(
+        const ProcessResult ended,
+        run_proxied(with_options({"archive-get", "0000000100000FFF00000000", scene_->place("fetched")}, fault)));
     proxy_->clear_faults();
+    EXPECT_TRUE(wait_until([&] { return proxy_->holding() == 0; }));
     EXPECT_GT(proxy_->faults_fired(), before);
     const bool answers = fault.fault.kind == Kind::kDuplicate;
     EXPECT_TRUE(answers ? ended.exit_code == 1 : ended.exit_code > 125) << fault.name << ": " << ended.to_string();
