@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string_view>
 
 #include "logical_scene.h"
@@ -67,12 +68,23 @@ bool can_be_loaded_into(int major) {
   return client && (major > 10 || *client == 10);
 }
 
+// Servers of several versions can share the directory of a tablespace, but not two of one.
+void clear_tablespace(const PgServer& source, int major) {
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(source.scratch() / "shop_space")) {
+    if (entry.path().filename().string().starts_with(fmt::format("PG_{}_", major))) left.push_back(entry.path());
+  }
+  for (const auto& path : left) ASSERT_OK(remove_tree(path));
+}
+
 // Into a new cluster, with roles and all that belongs to the cluster.
 void expect_same_in(const LogicalScene& scene, const PgInstall& other, const Way& way) {
   SCOPED_TRACE(fmt::format("{} into {}", way.name, other.major));
   ASSERT_OK_AND_ASSIGN(const auto target, start_logical_server(other));
   if (other.major == scene.server->major()) {
     ASSERT_OK(create_shop_tablespace(*target));
+  } else {
+    clear_tablespace(*scene.server, other.major);
   }
   std::vector<std::string> options{"--globals", "--create"};
   options.insert(options.end(), way.load.begin(), way.load.end());
