@@ -130,7 +130,7 @@ TEST(DumpRoles, AreRenamedInWhatPgDumpallWrites) {
   ASSERT_OK_AND_ASSIGN(const auto names, pg::named_roles(script));
   pg::RoleMap map;
   for (const std::string& name : names)
-    if (name != "postgres") map[name] = "renamed " + name;
+    if (name != "postgres" && !name.starts_with("pg_")) map[name] = "renamed " + name;
   ASSERT_GT(map.size(), 2u);
   ASSERT_OK_AND_ASSIGN(const std::string renamed, pg::map_roles(script, map));
   ASSERT_OK_AND_ASSIGN(const auto statements, pg::split_sql_statements(renamed));
