@@ -130,6 +130,36 @@ void note_client(const DumpServerPlan& plan, std::vector<std::string>& notes) {
                               version_text(plan.facts.version_num), why));
 }
 
+/// Which table is in which publication goes with neither: pg_dump leaves publications out of a schema, and tables that
+/// are dumped apart out of publications.
+Result<> warn_of_publications(const std::string& database, DumpDatabasePlan& plan) {
+  const std::set<std::string> apart(plan.choice.schemas.begin(), plan.choice.schemas.end());
+  std::string sql =
+      "SELECT p.pubname, n.nspname, n.nspname || '.' || c.relname FROM pg_publication_rel r "
+      "JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid "
+      "JOIN pg_namespace n ON n.oid = c.relnamespace";
+  TRY_ASSIGN(const std::string version, plan.session->query_value("SHOW server_version_num"));
+  if (version.size() >= 6 && version >= "150000")
+    sql +=
+        " UNION ALL SELECT p.pubname, n.nspname, n.nspname || '.*' FROM pg_publication_namespace r "
+        "JOIN pg_publication p ON p.oid = r.pnpubid JOIN pg_namespace n ON n.oid = r.pnnspid";
+  TRY_ASSIGN_CTX(const PgRows rows, plan.session->query(sql + " ORDER BY 1, 3"), "look for publications");
+  std::vector<std::string> lost;
+  for (const PgRow& row : rows)
+    if (row.size() == 3 && row[1] && apart.contains(*row[1]))
+      lost.push_back(fmt::format("{} ({})", row[0].value_or(""), row[2].value_or("")));
+  if (lost.empty()) return {};
+  constexpr size_t kShown = 5;
+  const size_t more = lost.size() - std::min(lost.size(), kShown);
+  lost.resize(std::min(lost.size(), kShown));
+  plan.warnings.push_back({DumpWarning::Severity::kWarning, "publication_tables", database,
+                           fmt::format("publications come back without tables of schemas dumped apart: {}{}",
+                                       fmt::join(lost, ", "), more > 0 ? fmt::format(" and {} more", more) : ""),
+                           "pg_dump writes that a table is in a publication only if it dumps both",
+                           "ALTER PUBLICATION ... ADD TABLE after a load, or dump without split"});
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> choose_databases(const DumpRequest& request, const DumpServerFacts& facts) {
@@ -203,6 +233,9 @@ Result<DumpDatabasePlan> plan_dump_database(const DumpRequest& request, const Du
                  context);
   TRY(choose(request, server, database, cancel, plan));
   if (plan.nothing_chosen) return plan;
+  if (request.split == DumpSplit::kSchema && plan.choice.everything &&
+      !has_dump_option(request.arguments, "--no-publications"))
+    TRY(warn_of_publications(database, plan));
   plan.units = plan_dump_units(request, server.client, plan.facts, plan.choice);
   if (plan.snapshot.id.empty() && plan.units.size() > 1)
     plan.warnings.push_back({DumpWarning::Severity::kWarning, "no_snapshot", database,

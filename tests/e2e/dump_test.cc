@@ -160,6 +160,19 @@ TEST_F(Dump, SchemaThatLooksLikeAPatternIsDumpedAlone) {
   EXPECT_EQ(dump.at("globals"), false);
 }
 
+TEST_F(Dump, PublicationsThatLoseTablesBySplittingAreTold) {
+  ASSERT_OK(in_app(
+      "CREATE PUBLICATION p FOR TABLE tenant_1.t, public.big; CREATE PUBLICATION q FOR TABLES IN SCHEMA tenant_2"));
+  ASSERT_OK_AND_ASSIGN(const json split, scene_->dump({"--dbname=app", "--split=schema"}));
+  const auto& warnings = split.at("warnings");
+  const auto found = std::find_if(warnings.begin(), warnings.end(),
+                                  [](const json& warning) { return warning.at("code") == "publication_tables"; });
+  ASSERT_NE(found, warnings.end());
+  EXPECT_THAT(found->at("what").get<std::string>(), AllOf(HasSubstr("p (tenant_1.t)"), HasSubstr("q (tenant_2.*)")));
+  ASSERT_OK_AND_ASSIGN(const json whole, scene_->dump({"--dbname=app"}));
+  EXPECT_THAT(codes_of(whole), Not(Contains("publication_tables")));
+}
+
 TEST_F(Dump, DatabasesSideBySideAndThoseWithoutAMatchLeftOut) {
   for (const char* name : {"\"Odd = name\"", "other", "test_1"})
     ASSERT_OK(server().exec(fmt::format("CREATE DATABASE {}", name)));
