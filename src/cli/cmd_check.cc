@@ -40,6 +40,11 @@ Result<CheckOptions> check_options(const Settings& settings) {
   options.stanza = settings.stanza();
   options.repositories = settings.chosen_repositories();
   options.data_directory = settings.text("pg1-path");
+  options.dumps_only = options.data_directory.empty();
+  if (options.dumps_only && settings.text("pg1-host").empty())
+    return Error(Errc::kInvalid, "pg1-path is required for check")
+        .with_hint("give --pg1-path, the data directory, or set it in the configuration of the stanza")
+        .with_hint("of a server whose files are out of reach only dumps can be made: give its pg1-host");
   for (const unsigned number : settings.clusters()) {
     const std::string& path = settings.text(fmt::format("pg{}-path", number));
     if (number != 1 && !path.empty()) options.other_directories.push_back(path);

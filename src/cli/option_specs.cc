@@ -662,8 +662,8 @@ constexpr OptionSpec kOptions[] = {
      .description = "Only the connection goes there: files of a cluster are read where pgark runs. Meant for the primary "
                     "of a standby that is backed up on its own machine (backup-standby)."},
     {.name = "pg-path", .type = kPath, .commands = kWithDataDirectory, .group = kStanza, .family = kPg,
-     .required = kBackup | kCheck | kRestore, .summary = "data directory of the cluster",
-     .description = "stanza-create needs it, or pg1-host for a server whose files are out of reach: of that, dumps can be made."},
+     .required = kBackup | kRestore, .summary = "data directory of the cluster",
+     .description = "stanza-create and check need it, or pg1-host for a server whose files are out of reach: of that, dumps can be made."},
     {.name = "pg-port", .type = kInteger, .commands = kWithServer, .group = kStanza, .family = kPg,
      .value_default = "5432", .min = 1, .max = 65535, .summary = "port of the server"},
     {.name = "pg-socket-path", .type = kPath, .commands = kWithServer, .group = kStanza, .family = kPg,

@@ -77,7 +77,8 @@ struct CheckOptions {
   /// Data directories of further nodes of the cluster on this machine: what the archive lacks may be in their pg_wal.
   std::vector<std::string> other_directories;
   std::chrono::milliseconds archive_timeout{60'000};
-  bool online = true;  // False: files and repository only.
+  bool online = true;       // False: files and repository only.
+  bool dumps_only = false;  // The files of the server are out of reach: no backup and no WAL of it is expected.
   CheckThresholds thresholds;
   std::map<unsigned, CheckedPlace> places;  // By number of the repository; one may lack.
   std::set<std::string> ignored;            // Codes whose warnings are accepted (check-ignore).
@@ -159,6 +160,7 @@ const BackupMeta* newest_backup(const CheckedRepository& one);
 struct Examiner {
   std::string_view name;
   Result<> (*examine)(CheckState& state);
+  bool of_dumps = false;  // Runs also where there are only dumps.
 };
 
 /// In the order they run: later ones rely on what earlier ones opened and say nothing if it is not there.

@@ -56,6 +56,7 @@ constexpr std::array kCodes = {
     FindingCode{"key_wrong", "error", "a configured key does not open its repository"},
     FindingCode{"links_outside", "info", "symbolic links lead out of the data directory"},
     FindingCode{"no_backup", "warning", "there is no backup of the cluster"},
+    FindingCode{"no_dump", "warning", "the files of the server are out of reach, and there is no dump of it"},
     FindingCode{"no_repository_elsewhere", "info", "every repository is in a file system of this host"},
     FindingCode{"recipients_differ", "warning", "repo-recipient and the recipients of the repository differ"},
     FindingCode{"repository_append_only", "info", "objects can be added and not removed"},

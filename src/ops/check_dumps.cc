@@ -257,7 +257,12 @@ Result<> examine_dumps(CheckState& state) {
   KnownDumps known;
   for (const CheckedRepository& one : state.repositories)
     if (one.repository) TRY(read_repository(state, one, known));
-  if (known.by_label.empty()) return {};
+  if (known.by_label.empty()) {
+    if (state.options.dumps_only)
+      state.add({Severity::kWarning, "no_dump", "there is no dump of the server", "nothing of it can be brought back",
+                 "run " + dumps_hint(state, "")});
+    return {};
+  }
   known.sum_up();
   examine_proof(state, known);
   return DumpedAndNot(state, known).run();

@@ -299,9 +299,10 @@ TEST_F(Dump, TwoAtATimeAreRefusedAndOneThatIsStoppedLeavesNothing) {
   ASSERT_OK_AND_ASSIGN(const ProcessResult stopped, running.wait());
   EXPECT_EQ(stopped.exit_code, 128 + SIGTERM) << stopped.to_string();
   EXPECT_EQ(listed(), 0u);
-  if (fs::exists(packs))
+  if (fs::exists(packs)) {
     for (const auto& entry : fs::recursive_directory_iterator(packs))
       EXPECT_FALSE(entry.is_regular_file()) << entry.path();
+  }
 }
 
 TEST_F(Dump, StandardInputTakesDumpsMadeElsewhere) {
@@ -366,8 +367,17 @@ TEST_F(Dump, ServerWithoutAccessToItsFilesHasAStanzaOfItsOwn) {
   EXPECT_EQ(created.at("created"), true);
   ASSERT_OK_AND_ASSIGN(const json again, remote.run_json({"stanza-create"}));
   EXPECT_EQ(again.at("created"), false);
+  // No backup and no WAL is asked for of such a server, but a dump is.
+  const auto codes = [&] {
+    std::vector<std::string> found;
+    const auto checked = remote.run({"check", "--output=json"});
+    for (const json& finding : json::parse(checked->out).at("findings")) found.push_back(finding.at("code"));
+    return found;
+  };
+  EXPECT_THAT(codes(), AllOf(Contains("no_dump"), Not(Contains("no_backup")), Not(Contains(HasSubstr("archive")))));
   ASSERT_OK_AND_ASSIGN(const json dump, remote.run_json(LogicalScene::with_clients({"dump", "--dbname=app"})));
   EXPECT_EQ(rows_of(dump), kRows);
+  EXPECT_THAT(codes(), AllOf(Contains("dump_not_verified"), Not(Contains("no_dump"))));
   // Its record is the one that the files would have given.
   ASSERT_OK(remote.use_cluster(server()));
   ASSERT_OK(remote.set("main", "pg1-host", ""));
