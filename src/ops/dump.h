@@ -40,8 +40,8 @@ struct DumpRequest {
   uint64_t spool_max = 256u << 20;  // Bytes on disk there at any time, about; pg_dump is made to wait beyond it.
   Codec codec = Codec::kZstd;
   int level = 1;
-  std::string host;    // Of this machine.
-  bool force = false;  // Although the stanza is another cluster's.
+  std::string host;                                            // Of this machine.
+  bool force = false;                                          // Although the stanza is another cluster's.
   std::function<Result<>(const std::string& label)> on_label;  // Once the dump has one. May be empty.
   /// Before the manifest is written: to leave those repositories behind in which another may do so. May be empty.
   std::function<Result<>(const RepositorySet& repositories)> before_manifest;
