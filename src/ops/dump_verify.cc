@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "core/file.h"
 #include "core/log.h"
@@ -43,6 +44,18 @@ bool has_globals(const Dump& dump) {
 bool tells_of_the_dump(const Error& error) {
   return error.code() == Errc::kCorrupt || error.code() == Errc::kInvalid || error.code() == Errc::kNotFound ||
          error.code() == Errc::kAlreadyExists;
+}
+
+/// Who made the dumped cluster, as far as can be told: what its globals grant is granted in this role's name.
+std::string superuser_of(const Dump& dump) {
+  std::string found = "postgres";
+  bool is_first = true;
+  for (const DumpRole& role : dump.meta.roles) {
+    if (!role.superuser || role.name.starts_with("pg_")) continue;
+    if (role.name == "postgres") return role.name;
+    if (std::exchange(is_first, false)) found = role.name;
+  }
+  return found;
 }
 
 // ---- roles ----------------------------------------------------------------------------------------------------------
@@ -187,7 +200,8 @@ class Verifier {
     TRY_ASSIGN(const PgClientSet programs, choose_scratch_server(load_.clients, dump_.meta.pg_major()));
     TRY(check_space());
     progress_.totals.phase = "make scratch cluster";
-    TRY_ASSIGN(cluster_, ScratchCluster::start({programs, load_.scratch_path, load_.jobs}, clock_, cancel_));
+    TRY_ASSIGN(cluster_,
+               ScratchCluster::start({programs, load_.scratch_path, load_.jobs, superuser_of(dump_)}, clock_, cancel_));
     load_.server = cluster_->endpoint();
     load_.globals = has_globals(dump_);
     report_.verdict.where = fmt::format("scratch cluster of PostgreSQL {}", programs.version);

@@ -21,7 +21,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::string_view kSuperuser = "pgark_verify";
 constexpr std::string_view kDatabase = "pgark_verify_scratch";
 constexpr size_t kSocketDirectoryMax = 80;  // sun_path holds 107 bytes, of which the name takes 16.
 constexpr milliseconds kLook{50};
@@ -64,7 +63,7 @@ class RunningCluster : public ScratchCluster {
   const std::string& directory() const override { return directory_.path(); }
 
   Result<> run(const ScratchClusterOptions& options, const CancelToken& cancel) {
-    TRY_CTX(make(options.programs, cancel), "make a scratch cluster");
+    TRY_CTX(make(options, cancel), "make a scratch cluster");
     TRY_CTX(launch(options, cancel), "start the scratch cluster");
     return prepare(cancel);
   }
@@ -73,11 +72,11 @@ class RunningCluster : public ScratchCluster {
   std::string data() const { return directory_.path() + "/data"; }
   const std::string& socket_directory() const { return sockets_ ? sockets_->path() : directory_.path(); }
 
-  Result<> make(const PgClientSet& programs, const CancelToken& cancel) const {
+  Result<> make(const ScratchClusterOptions& given, const CancelToken& cancel) const {
     SubprocessOptions options;
-    options.program = programs.path("initdb");
+    options.program = given.programs.path("initdb");
     // Databases bring encoding and locale along.
-    options.arguments = {"--pgdata=" + data(), "--username=" + std::string(kSuperuser),
+    options.arguments = {"--pgdata=" + data(), "--username=" + given.superuser,
                          "--auth=trust",       "--encoding=UTF8",
                          "--locale=C",         "--no-sync"};
     options.environment = {{"LC_ALL", "C"}};
@@ -104,7 +103,7 @@ class RunningCluster : public ScratchCluster {
     TRY_ASSIGN(Subprocess server, Subprocess::start(std::move(options)));
     server_.emplace(std::move(server));
     endpoint_.socket_path = socket_directory();
-    endpoint_.user = kSuperuser;
+    endpoint_.user = given.superuser;
     endpoint_.database = "postgres";
     return wait_until_it_answers(cancel);
   }

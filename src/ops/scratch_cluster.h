@@ -23,6 +23,8 @@ struct ScratchClusterOptions {
   PgClientSet programs;
   std::string parent;        // Directory in which its own is made.
   unsigned connections = 1;  // That the load wants at the same time.
+  /// Of initdb. From 16 on memberships of the system's roles can only be granted in its name.
+  std::string superuser = "postgres";
 };
 
 /// Listens on a Unix socket in a directory of mode 0700 and nowhere else, so that it can trust whoever reaches it. Not
@@ -34,7 +36,7 @@ class ScratchCluster {
   static Result<std::unique_ptr<ScratchCluster>> start(const ScratchClusterOptions& options, Clock& clock,
                                                        const CancelToken& cancel);
   virtual ~ScratchCluster() = default;
-  /// A superuser that no dump knows, in a database that none does.
+  /// As the superuser, in a database that no dump has.
   virtual const PgEndpoint& endpoint() const = 0;
   /// For tablespaces and the like. Gone with the cluster.
   virtual const std::string& directory() const = 0;

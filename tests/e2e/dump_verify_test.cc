@@ -189,7 +189,7 @@ TEST_F(DumpVerify, LeavesNothingWhenItIsStopped) {
             "LIKE 'pgark%'");
         return busy && !busy->empty();
       }
-      const auto busy = run({"pgrep", "-f", "postgres: .*pgark_verify.*app .*SELECT"});
+      const auto busy = run({"pgrep", "-f", "postgres: .* app \\[local\\] SELECT"});
       return busy && busy->ok() && servers_left() > 0;
     };
     ASSERT_TRUE(wait_until(is_busy)) << running.kill_and_wait()->to_string();
