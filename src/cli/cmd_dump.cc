@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <deque>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -14,43 +13,15 @@
 #include "cli/job_lease.h"
 #include "cli/progress.h"
 #include "cli/retention_settings.h"
+#include "cli/table_progress.h"
 #include "core/local_lock.h"
 #include "core/log.h"
-#include "core/thread_annotations.h"
 #include "pgwire/pg_client.h"
 
 namespace pgark {
 namespace {
 
 using nlohmann::ordered_json;
-
-/// Tells which table is under way: in the progress bar, and in the log at detail level.
-class TableProgress {
- public:
-  explicit TableProgress(DumpProgress& progress) : progress_(progress) {
-    progress_.on_table = [this](const std::string& what, uint64_t bytes, bool ended) { tell(what, bytes, ended); };
-  }
-  ~TableProgress() { progress_.totals.phase = "dump"; }
-  TableProgress(const TableProgress&) = delete;
-  TableProgress& operator=(const TableProgress&) = delete;
-
- private:
-  static constexpr size_t kPhasesMax = 10'000;  // Texts a display may still be reading live as long as this.
-
-  void tell(const std::string& what, uint64_t bytes, bool ended) {
-    const uint64_t total = progress_.totals.bytes_total;
-    const double share = total == 0 ? 0 : 100.0 * static_cast<double>(bytes) / static_cast<double>(total);
-    log_detail("{} {}, {} ({:.1f} % of all)", ended ? "dumped" : "dumping", what, format_size(bytes), share);
-    const MutexLock lock(mu_);
-    if (ended || phases_.size() >= kPhasesMax) return;
-    phases_.push_back(fmt::format("dump {} {} ({:.0f}%)", what, format_size(bytes), share));
-    progress_.totals.phase = phases_.back().c_str();
-  }
-
-  DumpProgress& progress_;
-  Mutex mu_;
-  std::deque<std::string> phases_ GUARDED_BY(mu_);
-};
 
 /// What dumps did before, as far as a repository tells; nothing if it does not.
 DumpRate past_rate(const Repository& repository, const DumpRequest& request) {
@@ -171,7 +142,7 @@ class Destinations {
 
 Result<DumpReport> make_dump(const CommandContext& context, const Destinations& destinations, DumpRequest& request) {
   DumpProgress progress;
-  const TableProgress tables(progress);
+  const TableProgress tables(progress, {});
   const ProgressDisplay display(context.settings, progress.totals, context.clock);
   request.before_manifest = [&](const RepositorySet&) { return destinations.check_leases(); };
   if (context.settings.boolean("stdin"))

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <deque>
 #include <nlohmann/json.hpp>
 
 #include "cli/access.h"
@@ -12,8 +11,7 @@
 #include "cli/dump_source.h"
 #include "cli/load_render.h"
 #include "cli/progress.h"
-#include "core/log.h"
-#include "core/thread_annotations.h"
+#include "cli/table_progress.h"
 #include "ops/load.h"
 #include "pgwire/pg_client.h"
 
@@ -73,34 +71,6 @@ Result<LoadRequest> request_of(const CommandContext& context) {
   return request;
 }
 
-/// Tells which table is under way: in the progress bar, and in the log at detail level.
-class TableProgress {
- public:
-  explicit TableProgress(DumpProgress& progress) : progress_(progress) {
-    progress_.on_table = [this](const std::string& what, uint64_t bytes, bool ended) { tell(what, bytes, ended); };
-  }
-  ~TableProgress() { progress_.totals.phase = "load"; }
-  TableProgress(const TableProgress&) = delete;
-  TableProgress& operator=(const TableProgress&) = delete;
-
- private:
-  static constexpr size_t kPhasesMax = 10'000;  // Texts a display may still be reading live as long as this.
-
-  void tell(const std::string& what, uint64_t bytes, bool ended) {
-    const uint64_t total = progress_.totals.bytes_total;
-    const double share = total == 0 ? 0 : 100.0 * static_cast<double>(bytes) / static_cast<double>(total);
-    log_detail("{} {}, {} ({:.1f} % of all)", ended ? "loaded" : "loading", what, format_size(bytes), share);
-    const MutexLock lock(mu_);
-    if (ended || phases_.size() >= kPhasesMax) return;
-    phases_.push_back(fmt::format("load {} {} ({:.0f}%)", what, format_size(bytes), share));
-    progress_.totals.phase = phases_.back().c_str();
-  }
-
-  DumpProgress& progress_;
-  Mutex mu_;
-  std::deque<std::string> phases_ GUARDED_BY(mu_);
-};
-
 Result<> print(CommandContext& context, const nlohmann::ordered_json& document) {
   // Names may hold any bytes.
   return context.out.print(document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
@@ -126,7 +96,7 @@ Result<int> cmd_load(CommandContext& context) {
   }
   DumpProgress progress;
   Result<LoadReport> report = [&] {
-    const TableProgress tables(progress);
+    const TableProgress tables(progress, {"load", "loading", "loaded"});
     const ProgressDisplay display(settings, progress.totals, context.clock);
     return run_load(request, source->dump(), source->reader(), context.clock, context.cancel, progress);
   }();

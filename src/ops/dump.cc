@@ -226,16 +226,7 @@ Result<DumpReport> run_dump(const DumpRequest& request, const DumpRate& rate, co
   if (auto done = packs.finish(); !done.has_value()) return fail(std::move(done).error());
   if (auto same = cancel.check(); !same.has_value()) return fail(std::move(same).error());
   report.dump = std::move(assembly).finish(server, packs, clock.now());
-  if (request.before_manifest) {
-    if (auto may = request.before_manifest(repositories); !may.has_value()) return fail(std::move(may).error());
-  }
-  progress.totals.phase = "write manifest";
-  auto written = write_dump(repositories, request.stanza, report.dump);
-  if (!written.has_value()) {
-    // Of an outcome that is not known, the manifest may be there: then its packs must stay.
-    if (written.error().code() == Errc::kOutcomeUnknown) return std::move(written).error();
-    return fail(std::move(written).error());
-  }
+  TRY(publish_dump(request, repositories, report.dump, packs, progress));
   report.plan.server = std::move(server.facts);
   report.plan.client = std::move(server.client);
   report.plan.warnings = std::move(server.warnings);

@@ -121,6 +121,22 @@ Result<std::string> choose_dump_label(const DumpRequest& request, const Reposito
   return label;
 }
 
+Result<> publish_dump(const DumpRequest& request, const RepositorySet& repositories, const Dump& dump, DumpPacks& packs,
+                      DumpProgress& progress) {
+  if (request.before_manifest) {
+    if (auto may = request.before_manifest(repositories); !may.has_value()) {
+      packs.discard();
+      return may;
+    }
+  }
+  progress.totals.phase = "write manifest";
+  auto written = write_dump(repositories, request.stanza, dump);
+  if (written.has_value()) return {};
+  // Of an outcome that is not known, the manifest may be there: then its packs must stay.
+  if (written.error().code() != Errc::kOutcomeUnknown) packs.discard();
+  return std::move(written).error();
+}
+
 DumpAssembly::DumpAssembly(const DumpRequest& request, std::string label, Timestamp started) : request_(request) {
   DumpMeta& meta = dump_.meta;
   meta.label = std::move(label);

@@ -29,6 +29,10 @@ Result<> check_dump_cluster(const DumpRequest& request, const RepositorySet& rep
 /// A label that is new in every repository, told to `request.on_label`.
 Result<std::string> choose_dump_label(const DumpRequest& request, const RepositorySet& repositories, Timestamp started);
 
+/// Write the manifest, whose packs are closed. If that fails the packs are removed, as far as possible.
+Result<> publish_dump(const DumpRequest& request, const RepositorySet& repositories, const Dump& dump, DumpPacks& packs,
+                      DumpProgress& progress);
+
 class DumpAssembly {
  public:
   DumpAssembly(const DumpRequest& request, std::string label, Timestamp started);

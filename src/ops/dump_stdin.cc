@@ -221,15 +221,7 @@ Result<DumpReport> run_dump_from_stdin(const DumpRequest& request, int fd, const
   assembly.add_given(std::move(*stored), std::move(database));
   DumpReport report;
   report.dump = std::move(assembly).finish(packs, clock.now());
-  if (request.before_manifest) {
-    if (auto may = request.before_manifest(repositories); !may.has_value()) return fail(std::move(may).error());
-  }
-  progress.totals.phase = "write manifest";
-  auto written = write_dump(repositories, request.stanza, report.dump);
-  if (!written.has_value()) {
-    if (written.error().code() == Errc::kOutcomeUnknown) return std::move(written).error();
-    return fail(std::move(written).error());
-  }
+  TRY(publish_dump(request, repositories, report.dump, packs, progress));
   return report;
 }
 
