@@ -174,11 +174,8 @@ class TransactionLoader {
     return {};
   }
   Result<> run_scripts(PsqlSession& psql, const std::vector<std::string>& paths) const {
-    const bool changes_user = load_has_argument(tools_.request, "--use-set-session-authorization");
     for (const std::string& path : paths) {
       TRY(psql.write_file(path));
-      // The script ends as the owner of what it made last.
-      if (changes_user) TRY(psql.write("RESET SESSION AUTHORIZATION;\n"));
       TRY(psql.sync());
     }
     return {};
