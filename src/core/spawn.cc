@@ -3,7 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdlib>
+#include <string_view>
 
 namespace pgark {
 namespace {
@@ -14,6 +18,19 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
+}
+
+/// Whether some directory of PATH that can be read has a file of this name.
+bool is_in_path(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "";
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find(':'), rest.size());
+    const std::string directory(end == 0 ? "." : rest.substr(0, end));
+    if (::access((directory + "/" + program).c_str(), F_OK) == 0) return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
 }
 
 }  // namespace
@@ -54,8 +71,10 @@ Result<pid_t> Spawn::start(const std::string& program, std::vector<std::string> 
   std::vector<char*> variables;
   if (environment != nullptr) variables = pointers_to(*environment);
   pid_t pid = -1;
-  const int failed = ::posix_spawnp(&pid, program.c_str(), &files_, &attributes_, pointers_to(words).data(),
-                                    environment != nullptr ? variables.data() : environ);
+  int failed = ::posix_spawnp(&pid, program.c_str(), &files_, &attributes_, pointers_to(words).data(),
+                              environment != nullptr ? variables.data() : environ);
+  // A directory of PATH that may not be looked into, as root's for others, does not mean that the program is there.
+  if (failed == EACCES && program.find('/') == program.npos && !is_in_path(program)) failed = ENOENT;
   if (failed != 0) return errno_error(failed, "start '" + program + "'");
   return pid;
 }

@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 
 #include "core/file.h"
 
@@ -86,6 +88,21 @@ TEST(Spawn, NamesAProgramThatIsNotThere) {
   ASSERT_FALSE(started.has_value());
   EXPECT_EQ(started.error().code(), Errc::kNotFound);
   EXPECT_THAT(started.error().message(), HasSubstr("start '/nonexistent/program'"));
+}
+
+// As for a user who inherited root's PATH.
+TEST(Spawn, TakesADirectoryItMayNotLookIntoForEmpty) {
+  std::string locked = "/tmp/pgark-spawn-XXXXXX";
+  ASSERT_NE(::mkdtemp(locked.data()), nullptr);
+  ASSERT_EQ(::chmod(locked.c_str(), 0), 0);
+  const std::string path = std::getenv("PATH");
+  ASSERT_EQ(::setenv("PATH", (locked + ":" + path).c_str(), 1), 0);
+  const Spawn spawn(Spawn::Apart::kGroup);
+  const auto started = spawn.start("pgark-no-such-program", {"program"});
+  EXPECT_EQ(::setenv("PATH", path.c_str(), 1), 0);
+  EXPECT_EQ(::rmdir(locked.c_str()), 0);
+  ASSERT_FALSE(started.has_value());
+  EXPECT_EQ(started.error().code(), Errc::kNotFound) << started.error().to_string();
 }
 
 }  // namespace

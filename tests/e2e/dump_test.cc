@@ -371,7 +371,8 @@ TEST_F(Dump, ServerWithoutAccessToItsFilesHasAStanzaOfItsOwn) {
   const auto codes = [&] {
     std::vector<std::string> found;
     const auto checked = remote.run({"check", "--output=json"});
-    for (const json& finding : json::parse(checked->out).at("findings")) found.push_back(finding.at("code"));
+    const json document = json::parse(checked->out);
+    for (const json& finding : document.at("findings")) found.push_back(finding.at("code"));
     return found;
   };
   EXPECT_THAT(codes(), AllOf(Contains("no_dump"), Not(Contains("no_backup")), Not(Contains(HasSubstr("archive")))));
