@@ -8,8 +8,11 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "core/file.h"
@@ -72,9 +75,21 @@ class DumpFault : public ::testing::Test {
   std::unique_ptr<LogicalScene> scene_;
 };
 
+/// Whether a program handles SIGTERM by now; before, the system ends it.
+bool takes_sigterm(pid_t pid) {
+  std::ifstream status(fmt::format("/proc/{}/status", pid));
+  constexpr std::string_view kCaught = "SigCgt:";
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(kCaught))
+      return (std::strtoull(line.c_str() + kCaught.size(), nullptr, 16) >> (SIGTERM - 1) & 1) != 0;
+  return false;
+}
+
 /// A dump that is hit by `signal` after a while; whether it was in time.
 Result<bool> interrupted_dump(const LogicalScene& scene, int signal, std::chrono::milliseconds after) {
   TRY_ASSIGN(Process dump, scene.cli->start(LogicalScene::with_clients({"dump", "--dbname=postgres", "--jobs=2"})));
+  while (signal == SIGTERM && dump.running() && !takes_sigterm(dump.pid()))
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const auto until = Steady::now() + after;
   while (Steady::now() < until && dump.running()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   // Only pgark itself: its children must notice on their own.
