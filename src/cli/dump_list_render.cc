@@ -8,6 +8,7 @@
 
 #include "catalog/target.h"
 #include "cli/output.h"
+#include "cli/retention_settings.h"
 
 namespace pgark {
 namespace {
@@ -250,24 +251,6 @@ std::string database_text(const Dump& dump, const DumpDatabase& database) {
   return text + tables_text(dump, database.name);
 }
 
-std::string action_of(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kKept:
-      return "keep";
-    case Outcome::kRemoved:
-      return "remove";
-    case Outcome::kRefused:
-      return "refused";
-    case Outcome::kPutOff:
-      return "put off";
-  }
-  return "";
-}
-
-ordered_json expire_count_json(const ExpireCount& counted) {
-  return {{"count", counted.count}, {"bytes", counted.bytes}};
-}
-
 }  // namespace
 
 ordered_json listed_dump_json(const DumpListing& listing, const ListedDump& dump, Timestamp now) {
@@ -408,7 +391,7 @@ std::string dump_expire_text(const DumpExpireReport& report, std::chrono::millis
   TextTable table("    ");
   for (int column = 0; column < 4; ++column) table.column("");
   for (const ExpiredDump& dump : report.dumps)
-    table.row({action_of(dump.outcome), dump.label, dump.series, reasons_text(dump.decision)});
+    table.row({expire_action(dump.outcome), dump.label, dump.series, reasons_text(dump.decision)});
   const auto removed =
       static_cast<uint64_t>(std::count_if(report.dumps.begin(), report.dumps.end(),
                                           [](const ExpiredDump& dump) { return dump.outcome == Outcome::kRemoved; }));

@@ -29,8 +29,6 @@ BackupType archive_type_of(const std::string& name) {
   return BackupType::kFull;
 }
 
-ordered_json count_json(const ExpireCount& count) { return {{"count", count.count}, {"bytes", count.bytes}}; }
-
 ordered_json backup_json(const ExpiredBackup& backup) {
   ordered_json reasons = ordered_json::array();
   for (const RetentionReason& reason : backup.decision.reasons)
@@ -59,8 +57,12 @@ std::string counts_text(const ExpireCount& wal, const ExpireCount& packs) {
   return text;
 }
 
-std::string action_of(const ExpiredBackup& backup) {
-  switch (backup.outcome) {
+}  // namespace
+
+ordered_json expire_count_json(const ExpireCount& count) { return {{"count", count.count}, {"bytes", count.bytes}}; }
+
+std::string expire_action(ExpiredBackup::Outcome outcome) {
+  switch (outcome) {
     case Outcome::kKept:
       return "keep";
     case Outcome::kRemoved:
@@ -72,8 +74,6 @@ std::string action_of(const ExpiredBackup& backup) {
   }
   return "";
 }
-
-}  // namespace
 
 Result<RetentionRules> retention_rules(const Settings& settings, unsigned repo) {
   const auto name = [&](std::string_view rule) { return fmt::format("repo{}-retention-{}", repo, rule); };
@@ -127,14 +127,14 @@ ordered_json expire_json(const ExpireReport& report) {
         {{"timeline", range.timeline.value}, {"first", range.first}, {"last", range.last}, {"count", range.count}});
   return {{"backups", std::move(backups)},
           {"freed_bytes", report.freed_bytes()},
-          {"wal", count_json(report.wal)},
+          {"wal", expire_count_json(report.wal)},
           {"wal_ranges", std::move(ranges)},
-          {"packs", count_json(report.packs)},
-          {"records", count_json(report.records)},
-          {"waiting_wal", count_json(report.waiting_wal)},
-          {"waiting_packs", count_json(report.waiting_packs)},
-          {"refused", count_json(report.refused)},
-          {"temporaries", count_json(report.temporaries)},
+          {"packs", expire_count_json(report.packs)},
+          {"records", expire_count_json(report.records)},
+          {"waiting_wal", expire_count_json(report.waiting_wal)},
+          {"waiting_packs", expire_count_json(report.waiting_packs)},
+          {"refused", expire_count_json(report.refused)},
+          {"temporaries", expire_count_json(report.temporaries)},
           {"warnings", report.warnings}};
 }
 
@@ -145,7 +145,8 @@ std::string expire_backups_text(const ExpireReport& report) {
     std::string reasons;
     for (const RetentionReason& reason : backup.decision.reasons)
       reasons += (reasons.empty() ? "" : "; ") + reason.text;
-    table.row({action_of(backup), backup.decision.label, std::string(backup_type_name(backup.type)), reasons});
+    table.row(
+        {expire_action(backup.outcome), backup.decision.label, std::string(backup_type_name(backup.type)), reasons});
   }
   return table.to_string();
 }

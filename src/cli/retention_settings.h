@@ -29,6 +29,9 @@ struct ExpireAfterBackup {
 /// Expire the repository of a backup that has just been made, if expire-auto is on and a rule is set for it.
 ExpireAfterBackup expire_after_backup(const CommandContext& context, const Repository& repository, unsigned repo);
 
+/// What a table says is done with a backup or dump: "keep", "remove", "refused", "put off".
+std::string expire_action(ExpiredBackup::Outcome outcome);
+nlohmann::ordered_json expire_count_json(const ExpireCount& count);
 /// A run over one repository: docs/reference/json.md.
 nlohmann::ordered_json expire_json(const ExpireReport& report);
 /// The table of backups with their reasons.
