@@ -71,9 +71,9 @@ class Agent {
     auto agent = std::make_unique<Agent>();
     const std::string socket = server.scratch() / "agent";
     TRY_ASSIGN(agent->process_, Process::start({"ssh-agent", "-D", "-a", socket}));
-    TRY(wait_for("ssh-agent", [&]() -> Result<bool> { return std::filesystem::exists(socket); }));
     ::setenv("SSH_AUTH_SOCK", socket.c_str(), 1);
-    TRY(run_ok({"ssh-add", "-q", key_file}));
+    // The agent makes its socket before it listens there: only a key taken says that it is up.
+    TRY(wait_for("ssh-agent", [&]() -> Result<bool> { return run_ok({"ssh-add", "-q", key_file}).has_value(); }));
     return agent;
   }
   ~Agent() { ::unsetenv("SSH_AUTH_SOCK"); }
