@@ -14,7 +14,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
-PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent / "build/pgark")).resolve()
+PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent.parent / "build/pgark")).resolve()
+LIMIT = PGARK.parent / "limit"  # bench/limit.cc: the bare codec and system calls.
 LOAD = os.getloadavg()[1]  # Of five minutes, before anything was started here.
 FINGERPRINT = ("SELECT (SELECT count(*) || ' ' || sum(total) FROM orders) || ' ' || "
                "(SELECT count(*) || ' ' || sum((detail->>'took_ms')::int) FROM events) || ' ' || "
