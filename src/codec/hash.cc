@@ -1,6 +1,11 @@
 #include "codec/hash.h"
 
 #include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+// Puts functions in the place of those of xxhash.h that ask the processor for AVX2 or AVX-512 once, and give the same
+// values many times faster: a distribution's library is built for the oldest processor there is.
+#include <xxh_x86dispatch.h>
+#endif
 
 #include <algorithm>
 #include <cstring>
