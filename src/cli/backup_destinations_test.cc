@@ -3,14 +3,15 @@
 #include <gmock/gmock.h>
 
 #include "cli/test_support.h"
+#include "testing/forwarding_store.h"
 #include "testing/memory_repository.h"
 
 namespace pgark {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 /// Two repositories in memory, each of which may be out of reach.
 class BackupDestinationsTest : public ScratchTest {
@@ -31,7 +32,7 @@ class BackupDestinationsTest : public ScratchTest {
             .out = out_,
             .open_store = [this](unsigned repo, bool) -> Result<std::unique_ptr<ObjectStore>> {
               if (away_[repo - 1]) return Error(Errc::kTransient, "repo" + std::to_string(repo) + " does not answer");
-              return std::unique_ptr<ObjectStore>(std::make_unique<BorrowedStore>(stores_[repo - 1]));
+              return std::unique_ptr<ObjectStore>(std::make_unique<testing::ForwardingStore>(stores_[repo - 1]));
             },
             .program = "/usr/bin/pgark"};
   }

@@ -6,13 +6,14 @@
 #include "cli/test_support.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "testing/forwarding_store.h"
 
 namespace pgark {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 class RepoObjectCommands : public ScratchTest {
  protected:
@@ -37,7 +38,7 @@ class RepoObjectCommands : public ScratchTest {
                         .clock = system_clock(),
                         .received_signal = [] { return 0; },
                         .open_store = [this](const Settings&, unsigned, bool) -> Result<std::unique_ptr<ObjectStore>> {
-                          return std::unique_ptr<ObjectStore>(std::make_unique<BorrowedStore>(store_));
+                          return std::unique_ptr<ObjectStore>(std::make_unique<testing::ForwardingStore>(store_));
                         },
                         .executable = "/usr/bin/pgark"});
   }

@@ -44,22 +44,4 @@ class ScratchTest : public testing::Test {
   SettingsInput input_;
 };
 
-/// A store that outlives those who open it.
-class BorrowedStore final : public ObjectStore {
- public:
-  explicit BorrowedStore(ObjectStore& inner) : inner_(inner) {}
-  StoreCaps caps() const override { return inner_.caps(); }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
-  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-    return inner_.read(key, offset, into);
-  }
-  Result<ListPage> list(const ListRequest& request) override { return inner_.list(request); }
-  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
-
- private:
-  ObjectStore& inner_;
-};
-
 }  // namespace pgark

@@ -9,6 +9,7 @@
 #include "repo/copy_container.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
+#include "testing/forwarding_store.h"
 #include "testing/memory_repository.h"
 
 namespace pgark {
@@ -22,21 +23,10 @@ const std::string kLabel = "20261122-101500L";
 constexpr size_t kMiB = 1u << 20;
 
 /// A memory store that says it is behind a network.
-class FarStore final : public ObjectStore {
+class FarStore final : public testing::ForwardingStore {
  public:
-  explicit FarStore(ObjectStore& store) : store_(store) {}
+  using ForwardingStore::ForwardingStore;
   StoreCaps caps() const override { return {.kind = "far"}; }
-  std::string describe() const override { return store_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return store_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return store_.stat(key); }
-  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-    return store_.read(key, offset, into);
-  }
-  Result<ListPage> list(const ListRequest& request) override { return store_.list(request); }
-  Result<bool> remove(const ObjectKey& key) override { return store_.remove(key); }
-
- private:
-  ObjectStore& store_;
 };
 
 class DumpStoreTest : public ::testing::Test {

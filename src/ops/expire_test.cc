@@ -18,6 +18,7 @@
 #include "repo/stored_file.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
+#include "testing/forwarding_store.h"
 #include "testing/memory_repository.h"
 
 namespace pgark {
@@ -187,20 +188,12 @@ TEST(Expire, WithoutRulesRemovesNothing) {
 }
 
 /// Counts and answers remove_stale_temporaries(), which no store in memory needs.
-class LitteredStore final : public ObjectStore {
+class LitteredStore final : public testing::ForwardingStore {
  public:
-  explicit LitteredStore(ObjectStore& inner) : inner_(inner) {}
-  StoreCaps caps() const override { return inner_.caps(); }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
-  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-    return inner_.read(key, offset, into);
-  }
-  Result<ListPage> list(const ListRequest& request) override { return inner_.list(request); }
+  using ForwardingStore::ForwardingStore;
   Result<bool> remove(const ObjectKey& key) override {
     ++removals;
-    return inner_.remove(key);
+    return inner().remove(key);
   }
   std::vector<Result<bool>> remove_many(std::span<const ObjectKey> keys) override {
     ++batches;
@@ -217,9 +210,6 @@ class LitteredStore final : public ObjectStore {
   uint64_t batches = 0;
   std::vector<std::chrono::seconds> ages;
   Result<StaleTemporaries> answer = StaleTemporaries{3, 4096, 1};
-
- private:
-  ObjectStore& inner_;
 };
 
 TEST(Expire, RemovesWhatKilledWritersLeftBehindLastAndNeverYoung) {

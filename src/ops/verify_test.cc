@@ -19,6 +19,7 @@
 #include "repo/stored_file.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
+#include "testing/forwarding_store.h"
 #include "testing/memory_repository.h"
 #include "testing/pg_server.h"
 #include "testing/sample_backup.h"
@@ -217,26 +218,19 @@ std::set<std::string> paths(const VerifyReport& report, const std::string& label
 }
 
 /// Calls a function once, before the first read of an object whose key begins with a prefix.
-class HookStore final : public ObjectStore {
+class HookStore final : public testing::ForwardingStore {
  public:
   HookStore(ObjectStore& inner, std::string prefix, std::function<void()> hook)
-      : inner_(inner), prefix_(std::move(prefix)), hook_(std::move(hook)) {}
-  StoreCaps caps() const override { return inner_.caps(); }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
+      : ForwardingStore(inner), prefix_(std::move(prefix)), hook_(std::move(hook)) {}
   Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
     if (key.value.starts_with(prefix_)) {
       if (const auto hook = std::exchange(hook_, nullptr)) hook();
     }
-    return inner_.read(key, offset, into);
+    return inner().read(key, offset, into);
   }
-  Result<ListPage> list(const ListRequest& request) override { return inner_.list(request); }
-  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
   bool fired() const { return hook_ == nullptr; }
 
  private:
-  ObjectStore& inner_;
   const std::string prefix_;
   std::function<void()> hook_;
 };

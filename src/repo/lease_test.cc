@@ -9,6 +9,7 @@
 
 #include "store/fault_store.h"
 #include "store/memory_store.h"
+#include "testing/forwarding_store.h"
 #include "testing/memory_repository.h"
 
 namespace pgark {
@@ -240,23 +241,7 @@ TEST_F(LeaseTest, EveryStoreCallMayFailAndNeverAreThereTwo) {
         ASSERT_TRUE(dead->renew().has_value());
         clock_.pass(std::chrono::minutes(2));
       }
-      class Borrowed final : public ObjectStore {
-       public:
-        explicit Borrowed(ObjectStore& of) : of_(of) {}
-        StoreCaps caps() const override { return of_.caps(); }
-        std::string describe() const override { return of_.describe(); }
-        Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return of_.create(key); }
-        Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return of_.stat(key); }
-        Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-          return of_.read(key, offset, into);
-        }
-        Result<ListPage> list(const ListRequest& request) override { return of_.list(request); }
-        Result<bool> remove(const ObjectKey& key) override { return of_.remove(key); }
-
-       private:
-        ObjectStore& of_;
-      };
-      FaultStore faulty(std::make_unique<Borrowed>(inner), {}, clock_);
+      FaultStore faulty(std::make_unique<testing::ForwardingStore>(inner), {}, clock_);
       const auto repository = Repository::open(faulty).value();
       const auto good = Repository::open(inner).value();
       faulty.set_rules({{.nth = nth, .fault = fault, .code = code}});

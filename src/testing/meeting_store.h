@@ -11,42 +11,39 @@
 #include <utility>
 
 #include "core/thread_annotations.h"
-#include "store/object_store.h"
+#include "testing/forwarding_store.h"
 
 namespace pgark::testing {
 
 /// Passes everything on to another store. Reads wait until `wanted` of them are under way, or it is clear that they
 /// never will be.
-class MeetingStore final : public ObjectStore {
+class MeetingStore final : public ForwardingStore {
  public:
   /// Whether a read of so many bytes is one of those that meet.
   using Filter = std::function<bool(const ObjectKey&, size_t bytes)>;
 
   /// `kind` is what caps() says: callers treat a local disk ("posix") in another way than what is far.
   MeetingStore(ObjectStore& inner, std::string kind, unsigned wanted, Filter filter = nullptr)
-      : inner_(inner), kind_(std::move(kind)), wanted_(wanted), filter_(std::move(filter)) {}
+      : ForwardingStore(inner), kind_(std::move(kind)), wanted_(wanted), filter_(std::move(filter)) {}
 
   StoreCaps caps() const override { return {.kind = kind_}; }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
   Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override {
     ++stats_;
-    return inner_.stat(key);
+    return inner().stat(key);
   }
   Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
     ++reads_;
-    if (filter_ && !filter_(key, into.size())) return inner_.read(key, offset, into);
+    if (filter_ && !filter_(key, into.size())) return inner().read(key, offset, into);
     meet(into.size());
-    auto result = inner_.read(key, offset, into);
+    auto result = inner().read(key, offset, into);
     const MutexLock lock(mu_);
     --now_;
     return result;
   }
   Result<ListPage> list(const ListRequest& asked) override {
     ++lists_;
-    return inner_.list(asked);
+    return inner().list(asked);
   }
-  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
 
   /// The most reads that were under way at once, and the bytes of the largest.
   unsigned most() {
@@ -75,7 +72,6 @@ class MeetingStore final : public ObjectStore {
     settled_ = true;  // They have met, or they do not: nobody waits any more.
   }
 
-  ObjectStore& inner_;
   const std::string kind_;
   const unsigned wanted_;
   const Filter filter_;

@@ -19,6 +19,7 @@
 #include "ops/restore.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
+#include "testing/forwarding_store.h"
 #include "testing/memory_repository.h"
 #include "testing/pg_server.h"
 #include "testing/sample_backup.h"
@@ -70,24 +71,6 @@ class HookClock final : public Clock {
 
  private:
   std::function<void()> hook_;
-};
-
-/// A store that another one owns.
-class BorrowedStore final : public ObjectStore {
- public:
-  explicit BorrowedStore(ObjectStore& inner) : inner_(inner) {}
-  StoreCaps caps() const override { return inner_.caps(); }
-  std::string describe() const override { return inner_.describe(); }
-  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override { return inner_.create(key); }
-  Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override { return inner_.stat(key); }
-  Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
-    return inner_.read(key, offset, into);
-  }
-  Result<ListPage> list(const ListRequest& asked) override { return inner_.list(asked); }
-  Result<bool> remove(const ObjectKey& key) override { return inner_.remove(key); }
-
- private:
-  ObjectStore& inner_;
 };
 
 /// Suites derive from it.
@@ -156,7 +139,7 @@ class RestoreFixture : public ::testing::Test {
   /// Restore, and do something just before each read of a pack.
   Result<RestoreReport> restore_with(const RestoreRequest& asked, std::function<void()> hook) {
     HookClock clock(std::move(hook));
-    FaultStore store(std::make_unique<BorrowedStore>(*store_),
+    FaultStore store(std::make_unique<ForwardingStore>(*store_),
                      {{.call = StoreCall::kRead,
                        .prefix = "main/pack/",
                        .fault = Fault::kDelay,
