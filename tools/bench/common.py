@@ -1,10 +1,7 @@
-"""What the benchmarks written in Python share: a scratch directory, clusters of realistic rows, commands that are timed,
-restored clusters that are compared, and where the measurements go."""
-import datetime
-import json
+"""What the parts share: a scratch directory, clusters of realistic rows, commands that are timed, the limit of the machine,
+and restored clusters that are compared."""
 import os
 import pathlib
-import platform
 import shutil
 import signal
 import subprocess
@@ -32,6 +29,53 @@ def remove_tree(path):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def empty_directory(path):
+    """A new directory, as PostgreSQL wants it, in the place of what was there."""
+    remove_tree(path)
+    path.mkdir(mode=0o700, parents=True)
+    return path
+
+
+def tree_bytes(path, *without):
+    """Sum of the files below, except below `without`."""
+    total = 0
+    for directory, names, files in os.walk(path):
+        names[:] = [name for name in names if pathlib.Path(directory, name) not in without]
+        total += sum(os.lstat(os.path.join(directory, name)).st_size for name in files)
+    return total
+
+
+def data_bytes(data):
+    """What `limit backup` reads of a data directory, and a base backup copies: see list_files in bench/limit.cc."""
+    left_out = ("pg_wal", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans")
+    return tree_bytes(data, *(data / name for name in left_out))
+
+
+def warm(*places):
+    """Read everything once. Tools drop what they read or wrote from the page cache or do not: the next one must not pay."""
+    for place in places:
+        subprocess.run(["find", str(place), "-type", "f", "-exec", "cat", "{}", "+"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)  # Of a running server, files vanish.
+
+
+def chill(*places):
+    """Have everything below read from the disk the next time."""
+    os.sync()
+    for place in places:
+        for directory, _, files in os.walk(place):
+            for name in files:
+                fd = os.open(os.path.join(directory, name), os.O_RDONLY)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(fd)
+
+
+def machine_cpu():
+    """Seconds that all processors together were busy with anything since the start of the machine."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        user, nice, system, _, _, irq, softirq = (int(word) for word in stat.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 class Bench:
     """A scratch directory, and the environment of what runs in it: the server's sockets are there, `pgark` is the one
     under test."""
@@ -55,21 +99,36 @@ class Bench:
             raise SystemExit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
         return done.stdout
 
-    def timed(self, *command):
-        """Run a command: its output, and what it took."""
+    def timed(self, *command, env=None, cwd=None):
+        """Run a command: its output, and what it took. `cpu_seconds` are those of the command and of the processes it waited
+        for, `machine_cpu_seconds` of everything on the machine, servers and the kernel included; `peak_kib` is the peak of the
+        largest process."""
         os.sync()
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            machine = machine_cpu()
             begin = time.monotonic()
-            process = subprocess.Popen([str(word) for word in command], env=self.env, stdout=out, stderr=err, text=True)
+            process = subprocess.Popen([str(word) for word in command], env={**self.env, **(env or {})}, cwd=cwd, stdout=out,
+                                       stderr=err, text=True)
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.monotonic() - begin
+            machine = machine_cpu() - machine
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             err.seek(0)
             if process.returncode != 0:
                 raise SystemExit(f"bench: {' '.join(map(str, command))} failed:\n{out.read()}{err.read()}")
             return out.read(), {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                                "system_seconds": usage.ru_stime, "peak_kib": usage.ru_maxrss}
+                                "system_seconds": usage.ru_stime, "machine_cpu_seconds": machine,
+                                "peak_kib": usage.ru_maxrss}
+
+    def limit(self, command, data, out=None, codec="zst", processes=2, pages=None):
+        """The same work by the bare codec and system calls: what it took. `out` is made anew."""
+        words = [LIMIT, command, f"--data={data}", f"--threads={processes}", f"--codec={codec}"]
+        if out is not None:
+            words.append(f"--out={empty_directory(out)}")
+        if pages is not None:
+            words.append(f"--pages={pages}")
+        return self.timed(*words)[1]
 
     def sql(self, text, port):
         return self.run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", port, "-c", text).strip()
@@ -89,20 +148,21 @@ class Bench:
         self.sql("VACUUM (FREEZE, ANALYZE)", port)
         return data
 
-    def write_config(self, name, stanza, data, port, processes, repository):
-        """A configuration that pgark and pgBackRest both read; `repository` is what they do not share of [global]."""
+    def write_config(self, name, stanza, data, port, processes, repository, codec="zst"):
+        """A configuration that pgark and pgBackRest both read; `repository` is what they do not share of [global]. Without a
+        number of processes, they and the compression are left as they come."""
         for what in ("log", "lock", "spool"):
             (self.work / f"{name}-{what}").mkdir(exist_ok=True)
+        settings = ""
+        if processes is not None:
+            settings = f"process-max={processes}\ncompress-type={codec}\n" + ("" if codec == "none" else "compress-level=1\n")
         config = self.work / f"{name}.conf"
         config.write_text(f"""[global]
 {repository}log-path={self.work}/{name}-log
 lock-path={self.work}/{name}-lock
 spool-path={self.work}/{name}-spool
-process-max={processes}
 start-fast=y
-compress-type=zst
-compress-level=1
-[{stanza}]
+{settings}[{stanza}]
 pg1-path={data}
 pg1-socket-path={self.work}
 pg1-port={port}
@@ -111,10 +171,9 @@ pg1-user=postgres
         return config
 
     def archive_with(self, port, command):
-        """Let the server archive with this command."""
+        """Let the server archive with this command; settle() before relying on it."""
         self.sql(f"ALTER SYSTEM SET archive_command = '{command}'", port)
         self.sql("SELECT pg_reload_conf()", port)
-        time.sleep(1)  # Until the archiver has read it.
 
     def settle(self, port):
         """Have everything written to the files, and all WAL archived."""
@@ -146,20 +205,6 @@ pg1-user=postgres
 
     def version(self, program, *words):
         return self.run(program, *(words or ("--version",))).strip().splitlines()[0]
-
-    def keep_results(self, versions, **more):
-        """Write all that was measured; the machine, and the file."""
-        machine = {"cpu": "unknown", "cores": os.cpu_count(), "kernel": platform.release(), "load_before": LOAD,
-                   "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)}
-        for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                machine["cpu"] = line.split(":")[1].strip()
-                break
-        now = datetime.datetime.now(datetime.timezone.utc)
-        out = HERE.parent / "bench" / "results" / f"{self.name}-{now:%Y%m%d-%H%M%S}.json"
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(json.dumps({"machine": machine, "versions": versions, **more}, indent=1) + "\n", encoding="utf-8")
-        return machine, out.relative_to(HERE.parent)
 
     def go(self, main, clean_up, keep):
         """Run `main`; show the logs if it fails, and leave nothing behind."""
