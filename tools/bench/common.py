@@ -144,7 +144,7 @@ class Bench:
                        "max_wal_size = 32GB\ncheckpoint_timeout = 1h\nshared_buffers = 512MB\nautovacuum = off\n"
                        "fsync = off\nwal_compression = lz4\narchive_mode = on\narchive_command = 'true'\n")
         self.run("pg_ctl", "-D", data, "-l", self.work / f"{name}.log", "-w", "-t", "3600", "start")
-        self.run(HERE / "make_data.sh", mib, 1, env={"PGPORT": str(port)})
+        self.run(HERE.parent / "make_data.sh", mib, 1, env={"PGPORT": str(port)})
         self.sql("VACUUM (FREEZE, ANALYZE)", port)
         return data
 
