@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the scratch directories")
     for name, module in modules.items():
         module.add_options(parser.add_argument_group(f"{name}: {module.SUMMARY}"))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     unknown = [name for name in options.parts if name not in modules]
     if unknown:
         parser.error(f"there is no part '{unknown[0]}'; parts are {', '.join(PARTS)}")

@@ -291,3 +291,25 @@ immediate_checkpoint = true
 
     def version(self):
         return self.bench.version("barman", "--version")
+
+
+class Limit(Tool):
+    """The same bytes through the bare codec and the bare system calls: what a backup program cannot beat."""
+
+    name, short = "limit", "limit"
+
+    def __init__(self, cluster, settings=None):
+        super().__init__(cluster, settings)
+        self.settings = dataclasses.replace(self.settings, archive=False)
+
+    def configure(self):
+        pass
+
+    def do_backup(self, kind):
+        return self.bench.limit("backup", self.cluster.data, self.repository(), self.settings.codec, self.settings.processes)
+
+    def restore(self, into, label=None, delta=False):
+        return self.bench.limit("restore", self.repository(), into, self.settings.codec, self.settings.processes)
+
+    def version(self):
+        return ""

@@ -1,13 +1,8 @@
-"""What was measured, what of it is held against what, and the report of it: JSON, a Markdown table, plots."""
+"""What was measured, and what of it is held against what; report.py writes it down."""
 import dataclasses
-import datetime
-import json
-import os
-import pathlib
-import platform
 import statistics
 
-from common import HERE, LOAD, say
+from common import HERE, say
 
 ROOT = HERE.parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -18,7 +13,7 @@ class Figure:
     """A ratio between two tools that did the same work in the same rounds.
 
     `field` of `tool` divided by `field` of `against`, each round by itself; the median of these is the figure. With
-    `at_least` it is the other way round: how many times more `against` needs.
+    `at_least` it is the other way round: how many times more `against` needs. With neither, it is there to be read.
     """
     part: str
     work: str       # "full backup, zst 1"
