@@ -118,13 +118,15 @@ Result<std::map<std::string, std::string>> decode_changes(const std::string& doc
 }
 
 Result<BackupMeta> read_manifest_document(const Repository& repository, const std::string& stanza,
-                                          const std::string& label, uint64_t manifest_bytes = 0) {
+                                          const std::string& label, uint64_t manifest_bytes = 0,
+                                          const TakePacks& take_packs = {}) {
   TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label, manifest_bytes));
   const std::string context = "read manifest of backup " + label;
   TRY_ASSIGN_CTX(const std::string document, manifest.document(), context);
   TRY_ASSIGN_CTX(BackupMeta meta, decode_backup_meta(document), context);
   if (meta.label != label)
     return Error(Errc::kCorrupt, fmt::format("{}: it says it is of backup {}", context, meta.label));
+  if (take_packs) take_packs(label, manifest.packs());
   return meta;
 }
 
@@ -141,8 +143,9 @@ Result<> read_annotations(const Repository& repository, const std::string& stanz
 
 /// The document of a backup, with its annotations.
 Result<BackupMeta> read_listed(const Repository& repository, const std::string& stanza, const std::string& label,
-                               uint64_t manifest_bytes, const std::vector<unsigned>& annotations) {
-  TRY_ASSIGN(BackupMeta meta, read_manifest_document(repository, stanza, label, manifest_bytes));
+                               uint64_t manifest_bytes, const std::vector<unsigned>& annotations,
+                               const TakePacks& take_packs) {
+  TRY_ASSIGN(BackupMeta meta, read_manifest_document(repository, stanza, label, manifest_bytes, take_packs));
   TRY(read_annotations(repository, stanza, label, annotations, meta));
   return meta;
 }
@@ -214,14 +217,15 @@ Result<BackupMeta> read_backup(const Repository& repository, const std::string& 
   return std::move(*read);
 }
 
-Result<std::vector<ListedBackup>> list_backups(const Repository& repository, const std::string& stanza) {
+Result<std::vector<ListedBackup>> list_backups(const Repository& repository, const std::string& stanza,
+                                               const TakePacks& take_packs) {
   TRY_ASSIGN(BackupListing listing, list_backup_objects(repository, stanza));
   const auto& labels = listing.labels;
   for (const std::string& label : labels) listing.annotations[label];  // None is added by several threads at once.
   std::vector<std::optional<ListedBackup>> read(labels.size());
   TRY(for_each_call(repository.store(), labels.size(), [&](size_t i) -> Result<> {
     auto meta = read_listed(repository, stanza, labels[i], listing.manifest_bytes.at(labels[i]),
-                            listing.annotations.at(labels[i]));
+                            listing.annotations.at(labels[i]), take_packs);
     if (meta.has_value())
       read[i] = {labels[i], std::move(*meta), std::nullopt};
     else if (meta.error().code() != Errc::kNotFound)  // Else it was removed since the listing.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -124,7 +125,12 @@ struct ListedBackup {
   std::optional<BackupMeta> meta;
   std::optional<Error> error;
 };
-Result<std::vector<ListedBackup>> list_backups(const Repository& repository, const std::string& stanza);
+/// Given the packs that a manifest names, or why they cannot be read. From a far store it is called by several threads
+/// at once.
+using TakePacks = std::function<void(const std::string& label, Result<std::vector<PackName>> packs)>;
+/// `take_packs`, if not empty, is called for each backup whose document could be read: both cost no more than one.
+Result<std::vector<ListedBackup>> list_backups(const Repository& repository, const std::string& stanza,
+                                               const TakePacks& take_packs = {});
 
 /// Add or remove (empty value) annotations: a new object "<stanza>/backup/<label>/annotation.<n>" (I1).
 Result<> annotate_backup(const Repository& repository, const std::string& stanza, const std::string& label,

@@ -6,6 +6,7 @@
 
 #include "catalog/label.h"
 #include "repo/stored_file.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -20,7 +21,7 @@ ObjectKey NotePlace::key(const std::string& label, unsigned number) const {
 
 Result<std::vector<ObjectInfo>> list_beside_packs(ObjectStore& store, const std::string& prefix) {
   std::vector<ObjectInfo> found;
-  ListRequest request{.prefix = prefix, .after = "", .limit = 1000};
+  ListRequest request{.prefix = prefix, .after = "", .limit = list_page(store)};
   for (;;) {
     TRY_ASSIGN(ListPage page, store.list(request));
     const bool more = page.more && !page.objects.empty();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "store/calls_at_once.h"
@@ -46,9 +47,14 @@ std::optional<Timestamp> parse_label_stamp(std::string_view text) {
 }
 
 Result<> append_components(ObjectStore& store, const std::string& prefix, std::vector<std::string>& components) {
-  ListRequest request{prefix, "", is_far(store) ? size_t{1000} : size_t{1}};
+  // A store of directories reads that of `prefix` again for each page, so that pages grow where they bring much that is
+  // new. A far one asks for a thousand whatever is wanted.
+  constexpr size_t kNearMin = 32, kNearMax = 16384, kGrowth = 8;
+  const bool far = is_far(store);
+  ListRequest request{prefix, "", far ? size_t{1000} : kNearMin};
   std::string component;
   for (;;) {
+    const size_t known = components.size();
     TRY_ASSIGN(const ListPage page, store.list(request));
     for (const ObjectInfo& object : page.objects) {
       const std::string& key = object.key.value;
@@ -60,6 +66,9 @@ Result<> append_components(ObjectStore& store, const std::string& prefix, std::v
     if (page.objects.empty() || !page.more) return {};
     // '~' sorts after every byte a key may hold.
     request.after = prefix + component + "/~";
+    if (far) continue;
+    const bool much = components.size() - known >= kGrowth;
+    request.limit = much ? std::min(request.limit * kGrowth, kNearMax) : std::max(request.limit / kGrowth, kNearMin);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -142,19 +143,33 @@ class Decider {
     if (counted < *rules_.diff) diff_cut_ = 0;
   }
 
-  bool let_go_by_diff(size_t i) const {
+  bool let_go_by_diff(size_t i) {
     if (i >= diff_cut_) return false;
-    if (backups_[i].type == BackupType::kDiff) return true;
-    // An incr goes with the diff it is based on; it stays only if no diff lies
-    // between it and its full.
-    for (size_t hops = 0; hops < backups_.size(); ++hops) {
+    return backups_[i].type == BackupType::kDiff || hangs_on_diff(i);
+  }
+
+  /// An incr goes with the diff it is based on; it stays only if no diff lies between it and its full. What is found
+  /// holds for every backup on the way, and is kept: chains can be as long as there are backups.
+  bool hangs_on_diff(size_t i) {
+    if (chains_.empty()) chains_.resize(backups_.size());
+    std::vector<size_t> way;
+    std::optional<bool> found;
+    while (!(found = chains_[i]) && way.size() < backups_.size()) {
+      way.push_back(i);
       const auto prior = index_.find(backups_[i].prior_label);
-      if (prior == index_.end() || backups_[prior->second].type == BackupType::kDiff) return true;
+      if (prior == index_.end() || backups_[prior->second].type == BackupType::kDiff) {
+        found = true;
+        break;
+      }
       // What one that cannot be read is based on is not known.
-      if (backups_[prior->second].type == BackupType::kFull || !backups_[prior->second].readable) return false;
+      if (backups_[prior->second].type == BackupType::kFull || !backups_[prior->second].readable) {
+        found = false;
+        break;
+      }
       i = prior->second;
     }
-    return true;
+    for (const size_t one : way) chains_[one] = found.value_or(true);
+    return found.value_or(true);
   }
 
   bool is_unreadable(const std::string& label) const {
@@ -250,7 +265,7 @@ class Decider {
 
   // -- Of those that go.
 
-  RetentionReason reason_to_go(size_t i) const {
+  RetentionReason reason_to_go(size_t i) {
     const RetentionBackup& backup = backups_[i];
     if (rules_.periods()) return {"none", "no rule keeps it"};
     if (backup.type != BackupType::kFull && let_go_by_diff(i))
@@ -268,7 +283,8 @@ class Decider {
   const TimeZone zone_;
   std::vector<RetentionDecision> decisions_;
   std::map<std::string, size_t> index_;
-  size_t diff_cut_ = 0;  // Diffs before it are let go.
+  size_t diff_cut_ = 0;                      // Diffs before it are let go.
+  std::vector<std::optional<bool>> chains_;  // Of hangs_on_diff(), as far as they are known.
 };
 
 bool counts_for_archive(BackupType type, BackupType archive_type) {

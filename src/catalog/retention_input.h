@@ -16,6 +16,7 @@ Result<bool> is_wal_of_backup_there(const Repository& repository, const std::str
 
 /// What decide_retention() takes: `listed` with holds and whether each backup can be restored: its WAL is there, and
 /// verify has not found it damaged.
+/// Shape:  listings of WAL follow the number of segments there or of backups, whichever is less, not their product.
 /// Errors: of the store; of read_holds().
 Result<std::vector<RetentionBackup>> read_retention_backups(const Repository& repository, const std::string& stanza,
                                                             const std::vector<ListedBackup>& listed);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "repo/stored_file.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -110,27 +111,42 @@ Result<> write_tombstone(const Repository& repository, const std::string& stanza
   return {};
 }
 
+namespace {
+
+/// Read what a listing named; none if it was removed since.
+Result<std::optional<ListedTombstone>> read_listed(const Repository& repository, const std::string& prefix,
+                                                   const ObjectInfo& object) {
+  ListedTombstone one;
+  one.tombstone.key = object.key;
+  one.tombstone.modified = object.modified;
+  one.tombstone.bytes = object.bytes;
+  std::tie(one.tombstone.label, one.tombstone.generation) =
+      parse_name(std::string_view(object.key.value).substr(prefix.size()));
+  const std::string context = "read tombstone " + object.key.value;
+  auto text = read_record(repository, object.key);
+  Result<> decoded;
+  if (text) decoded = decode(*text, one.tombstone);
+  if (!text && text.error().code() == Errc::kNotFound) return std::optional<ListedTombstone>();
+  if (!text && text.error().code() != Errc::kCorrupt && text.error().code() != Errc::kUnsupported)
+    return Error(std::move(text).error()).with_context(context);
+  if (!text) one.error = Error(std::move(text).error()).with_context(context);
+  if (!decoded) one.error = Error(std::move(decoded).error()).with_code(Errc::kCorrupt).with_context(context);
+  return std::optional(std::move(one));
+}
+
+}  // namespace
+
 Result<std::vector<ListedTombstone>> list_tombstones(const Repository& repository, const std::string& stanza) {
   const std::string prefix = tombstone_prefix(stanza);
   TRY_ASSIGN_CTX(const auto objects, repository.store().list_all(prefix), "list tombstones of stanza " + stanza);
+  std::vector<std::optional<ListedTombstone>> read(objects.size());
+  TRY(for_each_call(repository.store(), objects.size(), [&](size_t i) -> Result<> {
+    TRY_ASSIGN(read[i], read_listed(repository, prefix, objects[i]));
+    return {};
+  }));
   std::vector<ListedTombstone> listed;
-  for (const ObjectInfo& object : objects) {
-    ListedTombstone one;
-    one.tombstone.key = object.key;
-    one.tombstone.modified = object.modified;
-    std::tie(one.tombstone.label, one.tombstone.generation) =
-        parse_name(std::string_view(object.key.value).substr(prefix.size()));
-    const std::string context = "read tombstone " + object.key.value;
-    auto text = read_record(repository, object.key);
-    Result<> decoded;
-    if (text) decoded = decode(*text, one.tombstone);
-    if (!text && text.error().code() == Errc::kNotFound) continue;  // Removed since the listing.
-    if (!text && text.error().code() != Errc::kCorrupt && text.error().code() != Errc::kUnsupported)
-      return Error(std::move(text).error()).with_context(context);
-    if (!text) one.error = Error(std::move(text).error()).with_context(context);
-    if (!decoded) one.error = Error(std::move(decoded).error()).with_code(Errc::kCorrupt).with_context(context);
-    listed.push_back(std::move(one));
-  }
+  for (auto& one : read)
+    if (one) listed.push_back(std::move(*one));
   std::sort(listed.begin(), listed.end(), [](const ListedTombstone& a, const ListedTombstone& b) {
     return std::tie(a.tombstone.label, a.tombstone.generation) < std::tie(b.tombstone.label, b.tombstone.generation);
   });

@@ -31,6 +31,7 @@ struct Tombstone {
   // Not in the document.
   ObjectKey key;
   Timestamp modified{};  // As the store tells it.
+  uint64_t bytes = 0;    // Of its object.
   unsigned generation = 0;
 
   /// The later of both clocks: doubt makes it younger.

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <string_view>
 
+#include "store/calls_at_once.h"
+
 namespace pgark {
 namespace {
 
@@ -75,7 +77,7 @@ Result<std::vector<std::string>> list_wal_segments(const Repository& repository,
   const std::string prefix = timeline ? below + fmt::format("{:08X}/", timeline->value) : below;
   std::vector<std::string> names;
   // Page by page: a year of WAL has too many names for all their keys to be held as well.
-  for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+  for (ListRequest request{.prefix = prefix, .after = "", .limit = list_page(repository.store())};;) {
     TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list WAL of stanza " + stanza);
     for (const ObjectInfo& object : page.objects) {
       auto name = segment_of_key(std::string_view(object.key.value).substr(below.size()));
@@ -90,13 +92,13 @@ Result<std::vector<std::string>> list_wal_segments(const Repository& repository,
 Result<std::vector<std::string>> list_wal_segments_after(const Repository& repository, const std::string& stanza,
                                                          unsigned cluster_number, const std::string& name,
                                                          size_t count_max) {
-  constexpr size_t kPageMax = 1000;
   const std::string below = wal_prefix(stanza, cluster_number);
   TRY_ASSIGN(const ObjectKey key, wal_key(stanza, cluster_number, name));
+  const size_t page_max = list_page(repository.store());
   std::vector<std::string> names;
   // A few more than wanted: later generations are listed as well, those of `name` itself first.
   for (ListRequest request{
-           .prefix = below + name.substr(0, 8) + "/", .after = key.value, .limit = std::min(kPageMax, count_max + 8)};
+           .prefix = below + name.substr(0, 8) + "/", .after = key.value, .limit = std::min(page_max, count_max + 8)};
        names.size() < count_max;) {
     TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list WAL of stanza " + stanza);
     for (const ObjectInfo& object : page.objects) {

@@ -37,18 +37,63 @@ Result<WalUser> wal_user(TimelineId start_timeline, TimelineId stop_timeline, Ls
   return WalUser{start_timeline, stop_timeline, start_lsn, first->number, last->number, true};
 }
 
+WalNeed::WalNeed(std::vector<WalUser> users, std::vector<pg::TimelineHistory> histories)
+    : users_(std::move(users)), histories_(std::move(histories)) {
+  for (const WalUser& user : users_) {
+    if (user.whole) {
+      const auto [since, added] = whole_since_.try_emplace(user.start_timeline, user.first);
+      if (!added) since->second = std::min(since->second, user.first);
+    }
+    if (user.start_timeline == user.stop_timeline)
+      own_segments_[user.start_timeline].emplace_back(user.first, user.last);
+    else if (user.start_timeline < user.stop_timeline)
+      spanning_.push_back(user);
+  }
+  for (auto& [timeline, segments] : own_segments_) {
+    std::sort(segments.begin(), segments.end());
+    size_t used = 0;
+    for (const auto& [first, last] : segments) {
+      if (used > 0 && first <= segments[used - 1].second)
+        segments[used - 1].second = std::max(segments[used - 1].second, last);
+      else
+        segments[used++] = {first, last};
+    }
+    segments.resize(used);
+  }
+  for (const pg::TimelineHistory& history : histories_)
+    whole_from_.try_emplace(history.timeline(), find_whole_from(history.timeline()));
+}
+
+const pg::TimelineHistory* WalNeed::history_of(TimelineId timeline) const {
+  const auto found = std::find_if(histories_.begin(), histories_.end(),
+                                  [&](const pg::TimelineHistory& one) { return one.timeline() == timeline; });
+  return found == histories_.end() ? nullptr : &*found;
+}
+
 bool WalNeed::leads_to(const WalUser& user, TimelineId timeline) const {
   if (user.start_timeline == timeline) return true;
   if (user.start_timeline > timeline) return false;
-  const auto history = std::find_if(histories_.begin(), histories_.end(),
-                                    [&](const pg::TimelineHistory& one) { return one.timeline() == timeline; });
-  return history == histories_.end() || history->contains(user.start_timeline, user.start_lsn);
+  const pg::TimelineHistory* const history = history_of(timeline);
+  return history == nullptr || history->contains(user.start_timeline, user.start_lsn);
+}
+
+std::optional<uint64_t> WalNeed::find_whole_from(TimelineId timeline) const {
+  const pg::TimelineHistory* const history = history_of(timeline);
+  std::optional<uint64_t> from;
+  for (const WalUser& user : users_) {
+    if (!user.whole || user.start_timeline > timeline) continue;
+    if (user.start_timeline == timeline || history == nullptr || history->contains(user.start_timeline, user.start_lsn))
+      from = std::min(from.value_or(user.first), user.first);
+  }
+  return from;
 }
 
 std::optional<uint64_t> WalNeed::whole_from(TimelineId timeline) const {
+  if (const auto known = whole_from_.find(timeline); known != whole_from_.end()) return known->second;
+  // Without a history every earlier timeline leads to it.
   std::optional<uint64_t> from;
-  for (const WalUser& user : users_)
-    if (user.whole && leads_to(user, timeline)) from = std::min(from.value_or(user.first), user.first);
+  for (const auto& [since, first] : whole_since_)
+    if (since <= timeline) from = std::min(from.value_or(first), first);
   return from;
 }
 
@@ -67,7 +112,13 @@ ExpiredWal WalNeed::expired() const {
 
 bool WalNeed::needs(TimelineId timeline, uint64_t first, uint64_t last) const {
   if (const auto from = whole_from(timeline); from && last >= *from) return true;
-  return std::any_of(users_.begin(), users_.end(), [&](const WalUser& user) {
+  if (const auto own = own_segments_.find(timeline); own != own_segments_.end()) {
+    const auto& segments = own->second;
+    const auto at =
+        std::partition_point(segments.begin(), segments.end(), [&](const auto& one) { return one.second < first; });
+    if (at != segments.end() && at->first <= last) return true;
+  }
+  return std::any_of(spanning_.begin(), spanning_.end(), [&](const WalUser& user) {
     return user.start_timeline <= timeline && timeline <= user.stop_timeline && first <= user.last &&
            last >= user.first;
   });

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "catalog/backup.h"
@@ -28,13 +30,12 @@ struct WalUser {
 Result<WalUser> wal_user(TimelineId start_timeline, TimelineId stop_timeline, Lsn start_lsn,
                          const std::string& wal_start, const std::string& wal_stop, uint32_t wal_segment_bytes);
 
-/// What all of them need together. Pure.
+/// What all of them need together. Pure. Questions cost the same however many backups there are.
 class WalNeed {
  public:
   /// `histories` of the timelines that have one that can be read. Of a timeline without, it is taken that every backup
   /// of an earlier timeline can be recovered along it.
-  WalNeed(std::vector<WalUser> users, std::vector<pg::TimelineHistory> histories)
-      : users_(std::move(users)), histories_(std::move(histories)) {}
+  WalNeed(std::vector<WalUser> users, std::vector<pg::TimelineHistory> histories);
 
   bool empty() const { return users_.empty(); }
   /// Timelines on which there are backups that do without part of the WAL after them, and from where on the WAL is
@@ -47,10 +48,18 @@ class WalNeed {
   bool needs(const pg::WalSegment& segment) const { return needs(segment.timeline, segment.number, segment.number); }
 
  private:
+  const pg::TimelineHistory* history_of(TimelineId timeline) const;
   bool leads_to(const WalUser& user, TimelineId timeline) const;
+  std::optional<uint64_t> find_whole_from(TimelineId timeline) const;
 
   std::vector<WalUser> users_;
   std::vector<pg::TimelineHistory> histories_;
+
+  // Made of them once, as there may be very many, and every segment of the archive is asked for.
+  std::map<TimelineId, std::optional<uint64_t>> whole_from_;                       // Of timelines with a history.
+  std::map<TimelineId, uint64_t> whole_since_;                                     // Of `whole` users, by their start.
+  std::map<TimelineId, std::vector<std::pair<uint64_t, uint64_t>>> own_segments_;  // First, last; apart, ascending.
+  std::vector<WalUser> spanning_;                                                  // Users of several timelines: few.
 };
 
 /// A WAL object by what follows "<stanza>/wal/<n>/" in its key.

@@ -3,6 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+
 namespace pgark {
 namespace {
 
@@ -101,6 +108,49 @@ TEST(ArchivedWal, IsToldByItsKey) {
         "00000002/00000001/000000020000000100000003.r0", "00000002/00000001/000000020000000100000003.x",
         "00000002/00000001/000000020000000100000103", "dropped/00000003.history", "", "00000002/"})
     EXPECT_FALSE(parse(other).has_value()) << other;
+}
+
+/// The same, said backup by backup.
+bool needs_by_definition(const std::vector<WalUser>& users, const std::vector<pg::TimelineHistory>& histories,
+                         TimelineId timeline, uint64_t first, uint64_t last) {
+  const auto history = std::find_if(histories.begin(), histories.end(),
+                                    [&](const pg::TimelineHistory& one) { return one.timeline() == timeline; });
+  return std::any_of(users.begin(), users.end(), [&](const WalUser& user) {
+    const bool leads = user.start_timeline == timeline ||
+                       (user.start_timeline < timeline &&
+                        (history == histories.end() || history->contains(user.start_timeline, user.start_lsn)));
+    const bool own = user.start_timeline <= timeline && timeline <= user.stop_timeline;
+    return (user.whole && leads && last >= user.first) || (own && first <= user.last && last >= user.first);
+  });
+}
+
+TEST(WalNeed, OfManyBackupsIsWhatEachOfThemNeeds) {
+  const char* given = std::getenv("SEED");
+  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : random_seed();
+  SCOPED_TRACE("SEED=" + std::to_string(seed));
+  Rng rng(seed);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<WalUser> users;
+    for (uint64_t i = rng.below(12); i > 0; --i) {
+      const TimelineId start{static_cast<uint32_t>(1 + rng.below(4))};
+      const TimelineId stop{start.value + static_cast<uint32_t>(rng.below(8) == 0 ? rng.below(3) : 0)};
+      const uint64_t first = 1 + rng.below(60);
+      users.push_back({start, stop, at(first), first, first + rng.below(4), rng.below(4) == 0});
+    }
+    std::vector<pg::TimelineHistory> histories;
+    for (uint32_t timeline = 2; timeline <= 4; ++timeline)
+      if (rng.below(2) == 0)
+        histories.push_back(
+            {TimelineId{timeline},
+             {{TimelineId{1 + static_cast<uint32_t>(rng.below(timeline - 1))}, at(1 + rng.below(60)), ""}}});
+    const WalNeed need(users, histories);
+    for (uint32_t timeline = 1; timeline <= 6; ++timeline)
+      for (uint64_t first = 1; first < 70; ++first)
+        for (const uint64_t last : {first, first + 3})
+          ASSERT_EQ(need.needs(TimelineId{timeline}, first, last),
+                    needs_by_definition(users, histories, TimelineId{timeline}, first, last))
+              << "round " << round << ", timeline " << timeline << ", " << first << " to " << last;
+  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "repo/manifest.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -25,7 +26,7 @@ using Packs = std::map<std::string, std::vector<Pack>, std::less<>>;
 Result<Packs> list_packs(const Repository& repository, const std::string& stanza) {
   const std::string prefix = stanza + "/pack/";
   Packs packs;
-  for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+  for (ListRequest request{.prefix = prefix, .after = "", .limit = list_page(repository.store())};;) {
     TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list packs of stanza " + stanza);
     for (const ObjectInfo& object : page.objects) {
       request.after = object.key.value;
@@ -57,9 +58,14 @@ Pack* find_pack(Packs& packs, const PackName& name) {
 
 /// The pack table of a manifest, each pack once; none if it cannot be read, or is gone.
 Result<std::vector<PackName>> read_table(const Repository& repository, const std::string& stanza,
-                                         const std::string& label) {
-  TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label));
-  TRY_ASSIGN(auto names, manifest.packs());
+                                         const std::string& label, const PackTables& known) {
+  std::vector<PackName> names;
+  if (auto table = known.get(label)) {
+    names = std::move(*table);
+  } else {
+    TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository, stanza, label));
+    TRY_ASSIGN(names, manifest.packs());
+  }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
@@ -72,12 +78,13 @@ bool leaves_out(const Error& error) {
 }  // namespace
 
 Result<std::map<std::string, BackupSizes>> backup_sizes(const Repository& repository, const std::string& stanza,
-                                                        const std::vector<std::string>& labels) {
+                                                        const std::vector<std::string>& labels,
+                                                        const PackTables& known) {
   TRY_ASSIGN(Packs packs, list_packs(repository, stanza));
   std::map<std::string, BackupSizes> sizes;
   std::vector<BackupSizes*> by_index(labels.size());
   for (size_t i = 0; i < labels.size(); ++i) {
-    const auto names = read_table(repository, stanza, labels[i]);
+    const auto names = read_table(repository, stanza, labels[i], known);
     if (!names && !leaves_out(names.error())) return Error(names.error());
     if (!names) continue;
     BackupSizes& one = sizes[labels[i]];

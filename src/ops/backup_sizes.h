@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "catalog/pack_tables.h"
 #include "core/result.h"
 #include "repo/repository.h"
 
@@ -20,10 +21,11 @@ struct BackupSizes {
 };
 
 /// Sizes by label of those of `labels`, which are all backups of the stanza, whose manifest can be read.
-/// Shape:  one listing of the packs, and one small read for each manifest. A pack that is missing counts nothing.
-///         Memory follows the number of packs, not that of packs times backups.
+/// Shape:  one listing of the packs, and one small read for each manifest whose pack table is not `known`. A pack that
+///         is missing counts nothing. Memory follows the number of packs, not that of packs times backups.
 /// Errors: of the store; damage of a manifest leaves it out.
 Result<std::map<std::string, BackupSizes>> backup_sizes(const Repository& repository, const std::string& stanza,
-                                                        const std::vector<std::string>& labels);
+                                                        const std::vector<std::string>& labels,
+                                                        const PackTables& known = {});
 
 }  // namespace pgark

@@ -5,13 +5,17 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <unordered_map>
 
 #include "catalog/dump.h"
+#include "catalog/pack_tables.h"
 #include "catalog/retention_input.h"
 #include "catalog/tombstone.h"
 #include "core/log.h"
 #include "ops/expire_parts.h"
 #include "repo/manifest.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -32,6 +36,7 @@ class Expiry {
         options_(options),
         now_(now),
         grace_(options.grace),
+        cancel_(cancel),
         remover_(repository.store(), cancel, options.dry_run, report_) {}
 
   Result<ExpireReport> run() {
@@ -70,14 +75,19 @@ class Expiry {
       objects_[below.substr(0, below.find('/'))].push_back(object);
       newest_ = std::max(newest_, object.modified);
     }
-    TRY_ASSIGN(listed_, list_backups(repository_, stanza()));
+    const auto take_packs = [this](const std::string& label, const Result<std::vector<PackName>>& packs) {
+      if (packs) pack_tables_.put(label, *packs);
+    };
+    TRY_ASSIGN(listed_, list_backups(repository_, stanza(), take_packs));
     for (const ListedBackup& one : listed_)
       if (one.error && !is_damage(*one.error)) return Error(*one.error);
     TRY_ASSIGN(backups_, read_retention_backups(repository_, stanza(), listed_));
-    TRY_ASSIGN(tombstones_, list_tombstones(repository_, stanza()));
-    // Those of dumps are dump-expire's.
-    std::erase_if(tombstones_, [](const ListedTombstone& one) { return is_dump_label(one.tombstone.label); });
-    for (const ListedTombstone& one : tombstones_) newest_ = std::max(newest_, one.tombstone.modified);
+    TRY_ASSIGN(auto tombstones, list_tombstones(repository_, stanza()));
+    for (ListedTombstone& one : tombstones) {
+      if (is_dump_label(one.tombstone.label)) continue;  // Those are dump-expire's.
+      newest_ = std::max(newest_, one.tombstone.modified);
+      tombstones_[one.tombstone.label].push_back(std::move(one));
+    }
     return {};
   }
 
@@ -104,6 +114,7 @@ class Expiry {
         kept.push_back(backup);
         kept_index.push_back(i);
       }
+      index_[backup.label] = i;
       report_.backups.push_back(
           {std::move(decisions[i]), backup.type, backup.stopped, backup.restorable, false, Outcome::kKept});
     }
@@ -159,42 +170,76 @@ class Expiry {
   // -- Tombstone, manifest, and what lies beside it.
 
   Result<> remove_backups() {
+    std::vector<size_t> batch;
     for (size_t i = 0; i < listed_.size(); ++i) {
-      ExpiredBackup& backup = report_.backups[i];
-      if (backup.decision.keep) continue;
-      TRY_CTX(remove_backup(listed_[i], backup), "remove backup " + backup.decision.label);
-      if (backup.outcome == Outcome::kRemoved)
-        log_info("{}backup {}: {}", options_.dry_run ? "would remove " : "removed ", backup.decision.label,
-                 backup.decision.reasons.front().text);
+      if (report_.backups[i].decision.keep) continue;
+      batch.push_back(i);
+      if (batch.size() < kExpireBatch) continue;
+      TRY(remove_batch(batch));
+      batch.clear();
     }
-    return {};
+    return remove_batch(batch);
   }
 
-  Result<> remove_backup(const ListedBackup& listed, ExpiredBackup& backup) {
-    TRY_ASSIGN(const bool ready, prepare_tombstone(listed, backup.decision.reasons.front()));
-    backup.outcome = Outcome::kRefused;
-    if (!ready) return {};
-    const ObjectKey manifest = manifest_key(stanza(), listed.label);
-    const std::vector<ObjectInfo>& objects = objects_[listed.label];
-    for (const ObjectInfo& object : objects) {
-      if (object.key != manifest) continue;
-      TRY_ASSIGN(const bool gone, remover_.remove(object, report_.records));
-      if (!gone) return {};
+  /// Several backups together: all tombstones, then the manifests of those that have one, then what lies beside these.
+  Result<> remove_batch(const std::vector<size_t>& batch) {
+    TRY_ASSIGN(const std::vector<size_t> ready, prepare_tombstones(batch));
+    std::vector<ObjectInfo> manifests;
+    std::vector<size_t> owners;
+    for (const size_t i : ready) {
+      const ObjectKey manifest = manifest_key(stanza(), listed_[i].label);
+      for (const ObjectInfo& object : objects_[listed_[i].label]) {
+        if (object.key != manifest) continue;
+        manifests.push_back(object);
+        owners.push_back(i);
+      }
+    }
+    TRY_ASSIGN_CTX(const std::vector<bool> gone, remover_.remove_many(manifests, report_.records), "remove backups");
+    std::vector<ObjectInfo> beside;
+    for (size_t at = 0; at < owners.size(); ++at) {
+      if (!gone[at]) continue;
+      ExpiredBackup& backup = report_.backups[owners[at]];
       backup.outcome = Outcome::kRemoved;
+      log_info("{}backup {}: {}", options_.dry_run ? "would remove " : "removed ", backup.decision.label,
+               backup.decision.reasons.front().text);
+      for (const ObjectInfo& object : objects_[backup.decision.label])
+        if (object.key != manifests[at].key) beside.push_back(object);
     }
-    for (const ObjectInfo& object : objects)
-      if (object.key != manifest) TRY(remover_.remove(object, report_.records));
+    TRY_CTX(remover_.remove_many(beside, report_.records), "remove what lies beside backups");
     return {};
   }
 
-  /// Have a tombstone that is young. False if it is too soon to try again after a refusal.
-  Result<bool> prepare_tombstone(const ListedBackup& listed, const RetentionReason& reason) {
+  /// Have a young tombstone of each. Those that have one now: of the others it is too soon to try again after a
+  /// refusal.
+  Result<std::vector<size_t>> prepare_tombstones(const std::vector<size_t>& batch) {
+    std::vector<std::optional<ListedTombstone>> written(batch.size());
+    std::vector<char> ready(batch.size());
+    const auto prepare = [&](size_t at) -> Result<> {
+      TRY(cancel_.check());
+      const ListedBackup& listed = listed_[batch[at]];
+      const RetentionReason& reason = report_.backups[batch[at]].decision.reasons.front();
+      TRY_ASSIGN_CTX(ready[at], prepare_tombstone(listed, reason, written[at]), "remove backup " + listed.label);
+      return {};
+    };
+    TRY(for_each_call(repository_.store(), batch.size(), prepare));
+    std::vector<size_t> done;
+    for (size_t at = 0; at < batch.size(); ++at) {
+      report_.backups[batch[at]].outcome = Outcome::kRefused;
+      if (ready[at]) done.push_back(batch[at]);
+      if (written[at]) tombstones_[listed_[batch[at]].label].push_back(std::move(*written[at]));
+    }
+    return done;
+  }
+
+  /// Have a tombstone that is young; `fresh` if it had to be written. False if it is too soon to try again.
+  Result<bool> prepare_tombstone(const ListedBackup& listed, const RetentionReason& reason,
+                                 std::optional<ListedTombstone>& fresh) const {
     std::vector<Timestamp> times;
     unsigned generation = 0;
-    for (const ListedTombstone& one : tombstones_) {
-      if (one.tombstone.label != listed.label) continue;
-      generation = one.tombstone.generation + 1;
-      if (!one.error) times.push_back(one.tombstone.time());
+    if (const auto known = tombstones_.find(listed.label); known != tombstones_.end()) {
+      generation = known->second.back().tombstone.generation + 1;
+      for (const ListedTombstone& one : known->second)
+        if (!one.error) times.push_back(one.tombstone.time());
     }
     const TombstoneStep step = next_tombstone_step(times, now_, grace_);
     if (step == TombstoneStep::kWait) return false;
@@ -208,7 +253,7 @@ class Expiry {
     }
     tombstone.key = tombstone_key(stanza(), tombstone.label, tombstone.generation);
     tombstone.modified = now_;
-    tombstones_.push_back({std::move(tombstone), std::nullopt});
+    fresh = {std::move(tombstone), std::nullopt};
     return true;
   }
 
@@ -226,53 +271,62 @@ class Expiry {
     tombstone.start_lsn = meta.start_lsn;
     tombstone.wal_start = meta.wal_start;
     tombstone.wal_stop = meta.wal_stop;
-    TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository_, stanza(), listed.label));
-    TRY_ASSIGN(tombstone.packs, manifest.packs());
+    TRY_ASSIGN(tombstone.packs, packs_of(listed.label));
     return tombstone;
   }
 
   /// Whether the manifest is there after remove_backups() (or would be).
   bool is_there(const std::string& label) const {
-    return std::any_of(report_.backups.begin(), report_.backups.end(), [&](const ExpiredBackup& backup) {
-      return backup.decision.label == label && backup.outcome != Outcome::kRemoved;
-    });
+    const auto found = index_.find(label);
+    return found != index_.end() && report_.backups[found->second].outcome != Outcome::kRemoved;
+  }
+  bool is_kept(const std::string& label) const {
+    const auto found = index_.find(label);
+    return found != index_.end() && report_.backups[found->second].decision.keep;
   }
 
   /// Annotations and holds of a backup whose manifest is gone: a removal that was interrupted.
   Result<> remove_remains() {
+    std::vector<ObjectInfo> remains;
     for (const auto& one : objects_) {
-      const std::string& label = one.first;  // No binding: clang 14 lets no lambda take one.
+      const ObjectKey manifest = manifest_key(stanza(), one.first);
       const std::vector<ObjectInfo>& objects = one.second;
-      const ObjectKey manifest = manifest_key(stanza(), label);
       if (std::any_of(objects.begin(), objects.end(), [&](const ObjectInfo& object) { return object.key == manifest; }))
         continue;
-      const bool removed = std::any_of(tombstones_.begin(), tombstones_.end(),
-                                       [&](const ListedTombstone& it) { return it.tombstone.label == label; });
+      const bool removed = tombstones_.contains(one.first);
       for (const ObjectInfo& object : objects)
-        if (removed || now_ - object.modified >= grace_) TRY(remover_.remove(object, report_.records));
+        if (removed || now_ - object.modified >= grace_) remains.push_back(object);
     }
-    return {};
+    return remove_all(remains, report_.records);
   }
 
   /// A tombstone of a backup that stays after all, because a hold or another rule came in between.
   Result<> remove_stale_tombstones() {
-    for (const ExpiredBackup& backup : report_.backups) {
-      if (!backup.decision.keep) continue;
-      for (const ListedTombstone& one : tombstones_)
-        if (one.tombstone.label == backup.decision.label) TRY(remove_tombstone(one.tombstone));
-    }
-    std::erase_if(tombstones_, [&](const ListedTombstone& one) {
-      return std::any_of(report_.backups.begin(), report_.backups.end(), [&](const ExpiredBackup& backup) {
-        return backup.decision.keep && backup.decision.label == one.tombstone.label;
-      });
-    });
+    std::vector<ObjectInfo> stale;
+    for (const auto& one : tombstones_)
+      if (is_kept(one.first))
+        for (const ListedTombstone& listed : one.second) stale.push_back(object_of(listed.tombstone));
+    TRY(remove_tombstones(stale));
+    std::erase_if(tombstones_, [&](const auto& one) { return is_kept(one.first); });
     return {};
   }
 
-  Result<> remove_tombstone(const Tombstone& tombstone) {
-    TRY_ASSIGN(const auto object, repository_.store().stat(tombstone.key));
-    ExpireCount own;  // What expire wrote itself is not space that was freed.
-    if (object) TRY(remover_.remove(*object, own));
+  static ObjectInfo object_of(const Tombstone& tombstone) {
+    return {tombstone.key, tombstone.bytes, tombstone.modified};
+  }
+
+  // What expire wrote itself is not space that was freed.
+  Result<> remove_tombstones(const std::vector<ObjectInfo>& objects) {
+    ExpireCount own;
+    return remove_all(objects, own);
+  }
+
+  Result<> remove_all(const std::vector<ObjectInfo>& objects, ExpireCount& removed) {
+    for (size_t at = 0; at < objects.size(); at += kExpireBatch) {
+      const auto begin = objects.begin() + static_cast<ptrdiff_t>(at);
+      const auto count = static_cast<ptrdiff_t>(std::min(kExpireBatch, objects.size() - at));
+      TRY(remover_.remove_many({begin, begin + count}, removed));
+    }
     return {};
   }
 
@@ -282,8 +336,9 @@ class Expiry {
   std::optional<std::string> unknown_need() const {
     for (size_t i = 0; i < listed_.size(); ++i)
       if (listed_[i].error && report_.backups[i].outcome != Outcome::kRemoved) return listed_[i].error->message();
-    for (const ListedTombstone& one : tombstones_)
-      if (one.error && is_young(one.tombstone)) return one.error->message();
+    for (const auto& of_label : tombstones_)
+      for (const ListedTombstone& one : of_label.second)
+        if (one.error && is_young(one.tombstone)) return one.error->message();
     return std::nullopt;
   }
 
@@ -319,17 +374,20 @@ class Expiry {
       user.whole = backup.whole_wal || !backup.decision.keep;
       need.kept.push_back(user);
     }
-    for (const ListedTombstone& one : tombstones_) {
-      const Tombstone& tombstone = one.tombstone;
-      // Without a segment to begin with it is that of a backup that could not be read.
-      if (one.error || tombstone.cluster_number != cluster.number || tombstone.wal_start.empty() ||
-          !is_young(tombstone) || is_there(tombstone.label))
-        continue;
-      TRY_ASSIGN_CTX(const WalUser user,
-                     wal_user(tombstone.start_timeline, tombstone.stop_timeline, tombstone.start_lsn,
-                              tombstone.wal_start, tombstone.wal_stop, cluster.wal_segment_bytes),
-                     "tombstone " + tombstone.key.value);
-      need.waiting.push_back(user);
+    for (const auto& of_label : tombstones_) {
+      if (is_there(of_label.first)) continue;
+      for (const ListedTombstone& one : of_label.second) {
+        const Tombstone& tombstone = one.tombstone;
+        // Without a segment to begin with it is that of a backup that could not be read.
+        if (one.error || tombstone.cluster_number != cluster.number || tombstone.wal_start.empty() ||
+            !is_young(tombstone))
+          continue;
+        TRY_ASSIGN_CTX(const WalUser user,
+                       wal_user(tombstone.start_timeline, tombstone.stop_timeline, tombstone.start_lsn,
+                                tombstone.wal_start, tombstone.wal_stop, cluster.wal_segment_bytes),
+                       "tombstone " + tombstone.key.value);
+        need.waiting.push_back(user);
+      }
     }
     return need;
   }
@@ -353,16 +411,19 @@ class Expiry {
       need.labels.insert(label);
       need.kept.add(*packs);
     }
-    for (const ListedTombstone& one : tombstones_) {
-      need.labels.insert(one.tombstone.label);
-      if (!one.error && is_young(one.tombstone)) need.waiting.add(one.tombstone.packs);
+    for (const auto& of_label : tombstones_) {
+      need.labels.insert(of_label.first);
+      for (const ListedTombstone& one : of_label.second)
+        if (!one.error && is_young(one.tombstone)) need.waiting.add(one.tombstone.packs);
     }
     TRY_CTX(expire_packs(pass(), need), "expire packs");
     looked_at_packs_ = true;
     return {};
   }
 
+  /// As its manifest says, which is read once: manifests never change.
   Result<std::vector<PackName>> packs_of(const std::string& label) const {
+    if (auto known = pack_tables_.get(label)) return std::move(*known);
     TRY_ASSIGN(const ManifestReader manifest, ManifestReader::open(repository_, stanza(), label));
     TRY_ASSIGN_CTX(auto packs, manifest.packs(), "read manifest of backup " + label);
     return packs;
@@ -370,15 +431,18 @@ class Expiry {
 
   Result<> remove_old_tombstones() {
     if (!looked_at_packs_) return {};
-    for (const ListedTombstone& one : tombstones_)
-      if (!is_young(one.tombstone) && !is_there(one.tombstone.label)) TRY(remove_tombstone(one.tombstone));
-    return {};
+    std::vector<ObjectInfo> old;
+    for (const auto& of_label : tombstones_)
+      for (const ListedTombstone& one : of_label.second)
+        if (!is_young(one.tombstone) && !is_there(of_label.first)) old.push_back(object_of(one.tombstone));
+    return remove_tombstones(old);
   }
 
   const Repository& repository_;
   const ExpireOptions& options_;
   const Timestamp now_;
   const std::chrono::microseconds grace_;
+  const CancelToken& cancel_;
   ExpireReport report_;
   ExpireRemover remover_;
 
@@ -386,7 +450,9 @@ class Expiry {
   std::map<std::string, std::vector<ObjectInfo>> objects_;  // Below "<stanza>/backup/", by label.
   std::vector<ListedBackup> listed_;                        // These two and report_.backups go together.
   std::vector<RetentionBackup> backups_;
-  std::vector<ListedTombstone> tombstones_;
+  std::unordered_map<std::string, size_t> index_;                   // Into them, by label.
+  PackTables pack_tables_;                                          // By label of the manifest.
+  std::map<std::string, std::vector<ListedTombstone>> tombstones_;  // By label; by generation, at least one.
   Timestamp newest_ = Timestamp::min();
   bool looked_at_packs_ = false;
 };

@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "ops/expire_parts.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -26,48 +27,64 @@ struct StoredPack {
   ObjectInfo object;
 };
 
-/// The packs one backup wrote, all together: the age of an interrupted one is that of its newest pack.
-Result<> expire_packs_of(const ExpirePass& pass, const ExpirePackNeed& need, const std::vector<StoredPack>& packs) {
-  if (packs.empty()) return {};
-  const bool known = need.labels.contains(packs.front().name.label);
-  Timestamp newest = Timestamp::min();
-  for (const StoredPack& pack : packs) newest = std::max(newest, pack.object.modified);
-  std::vector<ObjectInfo> old;
-  for (const StoredPack& pack : packs) {
-    if (need.kept.has(pack.name)) continue;
-    if (need.waiting.has(pack.name) || !pass.is_old(known ? pack.object.modified : newest)) {
-      pass.report.waiting_packs.add(pack.object.bytes);
-      continue;
+/// Looks at packs backup by backup, and removes them together whoever wrote them.
+class PackPass {
+ public:
+  PackPass(const ExpirePass& pass, const ExpirePackNeed& need) : pass_(pass), need_(need) {}
+
+  /// The packs one backup wrote, all together: the age of an interrupted one is that of its newest pack.
+  Result<> look_at(const std::vector<StoredPack>& packs) {
+    if (packs.empty()) return {};
+    const bool known = need_.labels.contains(packs.front().name.label);
+    Timestamp newest = Timestamp::min();
+    for (const StoredPack& pack : packs) newest = std::max(newest, pack.object.modified);
+    for (const StoredPack& pack : packs) {
+      if (need_.kept.has(pack.name)) continue;
+      if (need_.waiting.has(pack.name) || !pass_.is_old(known ? pack.object.modified : newest)) {
+        pass_.report.waiting_packs.add(pack.object.bytes);
+        continue;
+      }
+      old_.push_back(pack.object);
+      if (old_.size() >= kExpireBatch) TRY(remove());
     }
-    old.push_back(pack.object);
-    if (old.size() < kExpireBatch) continue;
-    TRY(pass.remover.remove_many(old, pass.report.packs));
-    old.clear();
+    return {};
   }
-  TRY(pass.remover.remove_many(old, pass.report.packs));
-  return {};
-}
+
+  /// Remove those that have gathered.
+  Result<> remove() {
+    TRY(pass_.remover.remove_many(old_, pass_.report.packs));
+    old_.clear();
+    return {};
+  }
+
+ private:
+  const ExpirePass& pass_;
+  const ExpirePackNeed& need_;
+  std::vector<ObjectInfo> old_;
+};
 
 }  // namespace
 
 Result<> expire_packs(const ExpirePass& pass, const ExpirePackNeed& need) {
   const std::string prefix = pass.stanza + "/pack/";
+  PackPass packs_pass(pass, need);
   std::vector<StoredPack> packs;
-  for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+  for (ListRequest request{.prefix = prefix, .after = "", .limit = list_page(pass.repository.store())};;) {
     TRY_ASSIGN_CTX(const ListPage page, pass.repository.store().list(request), "list packs of stanza " + pass.stanza);
     for (const ObjectInfo& object : page.objects) {
       request.after = object.key.value;
       auto name = parse_pack_name(std::string_view(object.key.value).substr(prefix.size()));
       if (!name) continue;
       if (!packs.empty() && packs.front().name.label != name->label) {
-        TRY(expire_packs_of(pass, need, packs));
+        TRY(packs_pass.look_at(packs));
         packs.clear();
       }
       packs.push_back({std::move(*name), object});
     }
     if (!page.more || page.objects.empty()) break;
   }
-  return expire_packs_of(pass, need, packs);
+  TRY(packs_pass.look_at(packs));
+  return packs_pass.remove();
 }
 
 }  // namespace pgark

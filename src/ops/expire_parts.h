@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "catalog/cluster.h"
+#include "catalog/pack_tables.h"
 #include "catalog/wal_need.h"
 #include "ops/expire.h"
 #include "repo/pack.h"

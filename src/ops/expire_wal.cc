@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "ops/expire_parts.h"
 #include "repo/stored_file.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -44,7 +45,7 @@ class WalPass {
         all_(std::move(all)) {}
 
   Result<> run() {
-    for (ListRequest request{.prefix = prefix_, .after = "", .limit = 1000};;) {
+    for (ListRequest request{.prefix = prefix_, .after = "", .limit = list_page(pass_.repository.store())};;) {
       TRY_ASSIGN_CTX(const ListPage page, pass_.repository.store().list(request), "list WAL of stanza " + pass_.stanza);
       bool skipped = false;
       for (const ObjectInfo& object : page.objects) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "catalog/pack_tables.h"
 #include "catalog/retention_input.h"
 #include "ops/wal_survey.h"
 #include "pg/wal.h"
@@ -67,11 +68,16 @@ Result<> add_verdicts(const Repository& repository, const std::string& stanza, I
   return {};
 }
 
-Result<> add_sizes(const Repository& repository, const std::string& stanza, InfoStanza& info) {
+Result<> add_backups(const Repository& repository, const std::string& stanza, InfoStanza& info) {
+  PackTables tables;
+  const auto take_packs = [&tables](const std::string& label, const Result<std::vector<PackName>>& packs) {
+    if (packs) tables.put(label, *packs);
+  };
+  TRY_ASSIGN(info.backups, list_backups(repository, stanza, take_packs));
   std::vector<std::string> labels;
   for (const ListedBackup& backup : info.backups) labels.push_back(backup.label);
   if (labels.empty()) return {};
-  TRY_ASSIGN(info.sizes, backup_sizes(repository, stanza, labels));
+  TRY_ASSIGN(info.sizes, backup_sizes(repository, stanza, labels, tables));
   return {};
 }
 
@@ -167,8 +173,7 @@ Result<InfoStanza> stanza_info(const Repository& repository, const std::string& 
   } else {
     return Error(std::move(records).error());
   }
-  TRY_ASSIGN(info.backups, list_backups(repository, stanza));
-  TRY(add_sizes(repository, stanza, info));
+  TRY(add_backups(repository, stanza, info));
   TRY(add_verdicts(repository, stanza, info));
   TRY_ASSIGN(info.dumps, read_dump_listing(repository, stanza, options.rules, options.now));
   info.as_of = options.now.value_or(Timestamp{});

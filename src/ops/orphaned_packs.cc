@@ -8,6 +8,7 @@
 #include <atomic>
 #include <charconv>
 #include <deque>
+#include <unordered_set>
 #include <utility>
 
 #include "catalog/backup.h"
@@ -155,11 +156,12 @@ struct FoundPack {
 /// Labels with packs that no backup is known to have finished with, the newest first.
 Result<std::vector<std::string>> interrupted_labels(const Repository& repository, const std::string& stanza) {
   TRY_ASSIGN(const auto backups, list_backup_labels(repository, stanza));
+  const std::unordered_set<std::string_view> finished(backups.begin(), backups.end());
   TRY_ASSIGN(const auto used, list_used_labels(repository, stanza));
   std::vector<std::string> labels;
   for (const std::string& label : used) {
     if (!parse_backup_label(label).has_value()) continue;
-    if (std::find(backups.begin(), backups.end(), label) != backups.end()) continue;
+    if (finished.contains(label)) continue;
     TRY_ASSIGN_CTX(const auto tombstone, repository.store().stat({fmt::format("{}/expire/{}", stanza, label)}),
                    "look whether backup " + label + " was expired");
     if (!tombstone.has_value()) labels.push_back(label);

@@ -9,6 +9,7 @@
 #include "catalog/label.h"
 #include "catalog/wal.h"
 #include "ops/verify_objects.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
@@ -90,7 +91,7 @@ class Planner {
     PlannedDump& dump = plan_.dumps.emplace_back();
     dump.label = label;
     const std::string prefix = fmt::format("{}{}/", below("dump"), label);
-    for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+    for (ListRequest request{.prefix = prefix, .after = "", .limit = list_page(repository_.store())};;) {
       TRY(cancel_.check());
       TRY_ASSIGN_CTX(const ListPage page, repository_.store().list(request), "list packs of dump " + label);
       for (const ObjectInfo& object : page.objects) {
@@ -135,7 +136,7 @@ class Planner {
   Result<> plan_packs() {
     const std::string prefix = below("pack");
     std::map<std::string, std::map<uint32_t, uint64_t>> listed;
-    for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+    for (ListRequest request{.prefix = prefix, .after = "", .limit = list_page(repository_.store())};;) {
       TRY(cancel_.check());
       TRY_ASSIGN_CTX(const ListPage page, repository_.store().list(request), "list packs of stanza " + options_.stanza);
       for (const ObjectInfo& object : page.objects) {
@@ -211,7 +212,7 @@ class Planner {
   /// What lies directly under "<stanza>/wal/<n>/", and the records of what was given up.
   Result<> plan_files(size_t index) {
     const std::string prefix = fmt::format("{}/wal/{}/", options_.stanza, plan_.clusters[index].number);
-    for (ListRequest request{.prefix = prefix, .after = "", .limit = 1000};;) {
+    for (ListRequest request{.prefix = prefix, .after = "", .limit = list_page(repository_.store())};;) {
       TRY_ASSIGN_CTX(const ListPage page, repository_.store().list(request), "list WAL of stanza " + options_.stanza);
       for (const ObjectInfo& object : page.objects) {
         request.after = object.key.value;
@@ -248,7 +249,7 @@ class Planner {
   /// Everything of the stanza beside packs, manifests and WAL that is a container.
   Result<> plan_records() {
     const std::string all = options_.stanza + "/";
-    for (ListRequest request{.prefix = all, .after = "", .limit = 1000};;) {
+    for (ListRequest request{.prefix = all, .after = "", .limit = list_page(repository_.store())};;) {
       TRY(cancel_.check());
       TRY_ASSIGN_CTX(const ListPage page, repository_.store().list(request), "list stanza " + options_.stanza);
       for (const ObjectInfo& object : page.objects) {

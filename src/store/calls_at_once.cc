@@ -13,6 +13,8 @@ bool is_far(const ObjectStore& store) {
   return kind != "posix" && kind != "memory";
 }
 
+size_t list_page(const ObjectStore& store) { return is_far(store) ? 1000 : 20'000; }
+
 Result<> for_each_call(const ObjectStore& store, size_t count, const std::function<Result<>(size_t)>& call) {
   const size_t threads = is_far(store) ? std::min<size_t>(count, kCallsAtOnce) : 1;
   if (threads <= 1) {

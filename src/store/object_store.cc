@@ -105,7 +105,7 @@ Result<Buffer> ObjectStore::get(const ObjectKey& key, uint64_t bytes_max) {
 
 Result<std::vector<ObjectInfo>> ObjectStore::list_all(const std::string& prefix) {
   std::vector<ObjectInfo> all;
-  ListRequest request{.prefix = prefix, .after = "", .limit = 1000};
+  ListRequest request{.prefix = prefix, .after = "", .limit = list_page(*this)};
   for (;;) {
     TRY_ASSIGN(ListPage page, list(request));
     // A store that says "more" without having moved on would keep us here for ever.
