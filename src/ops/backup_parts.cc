@@ -68,8 +68,18 @@ struct RecentExtents {
   }
 };
 
-// What the two low bits of a run's head say.
+// What the low bits of a run's head say.
+constexpr unsigned kHeadBits = 3;
 constexpr uint64_t kNewExtent = 2;  // + which of the recent ones it is told by; below: it is that one.
+// + which of the recent ones it follows in the pack; full, and the run is all of it: only its stored size is told.
+// Nearly all runs of large files are of this kind.
+constexpr uint64_t kNextWhole = 4;
+
+/// What kNextWhole is said of.
+ExtentRef next_whole(const ExtentRef& before, uint32_t stored_bytes) {
+  return {before.pack, before.offset + before.stored_bytes, stored_bytes, kExtentBytes, before.codec};
+}
+bool is_whole(const Run& run) { return run.bytes == kExtentBytes && run.extent_offset == 0; }
 
 }  // namespace
 
@@ -84,10 +94,17 @@ PartStore::Place PartStore::put(const PartRuns& part) {
     const auto same = std::find(recent.extents.begin(), recent.extents.end(), extent);
     const bool known = same != recent.extents.end();
     const auto which = known ? static_cast<size_t>(same - recent.extents.begin()) : recent.before(extent);
-    out.varint((run.file_offset - end) << 2 | (known ? which : kNewExtent + which));
+    const uint64_t gap = (run.file_offset - end) << kHeadBits;
+    end = run.file_offset + run.bytes;
+    if (!known && is_whole(run) && extent == next_whole(recent.extents[which], extent.stored_bytes)) {
+      out.varint(gap | (kNextWhole + which));
+      out.varint(extent.stored_bytes);
+      recent.replace(which, extent);
+      continue;
+    }
+    out.varint(gap | (known ? which : kNewExtent + which));
     out.varint(run.bytes);
     out.varint(run.extent_offset);
-    end = run.file_offset + run.bytes;
     if (known) {
       recent.touch(which);
       continue;
@@ -137,11 +154,19 @@ void PartStore::get(Place place, PartRuns& into) const {
   for (uint64_t i = 0; i < run_count; ++i) {
     Run run;
     const uint64_t head = reader.varint();
+    const uint64_t told = head & ((1u << kHeadBits) - 1);
+    run.file_offset = end + (head >> kHeadBits);
+    if (told >= kNextWhole) {
+      const auto which = static_cast<size_t>(told - kNextWhole);
+      recent.replace(which, next_whole(recent.extents[which], static_cast<uint32_t>(reader.varint())));
+      run.bytes = kExtentBytes;
+      end = run.file_offset + run.bytes;
+      into.add(recent.extents[0], run);
+      continue;
+    }
     run.bytes = reader.varint();
     run.extent_offset = static_cast<uint32_t>(reader.varint());
-    run.file_offset = end + (head >> 2);
     end = run.file_offset + run.bytes;
-    const uint64_t told = head & 3;
     if (told < kNewExtent) {
       recent.touch(static_cast<size_t>(told));
     } else {

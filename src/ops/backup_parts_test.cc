@@ -99,8 +99,8 @@ TEST(PartRuns, NeighboursInFileAndExtentBecomeOneRun) {
   EXPECT_EQ(part.extents.size(), 1u);
 }
 
-TEST(PartStore, TakesAboutTenBytesForAnExtent) {
-  // 1 TiB is 8 Mi extents: at 12 bytes each they take 96 MiB of the 512 that are allowed.
+TEST(PartStore, TakesFourBytesForAnExtentOfALargeFile) {
+  // 1 TiB is 8 Mi extents: at 4 bytes each they take 32 MiB of the 512 that are allowed.
   PartStore store;
   PartRuns part;
   constexpr uint64_t kExtents = 2048;
@@ -111,7 +111,51 @@ TEST(PartStore, TakesAboutTenBytesForAnExtent) {
     offset += stored;
   }
   store.put(part);
-  EXPECT_LE(store.bytes() / kExtents, 12u);
+  EXPECT_LE(store.bytes(), kExtents * 4 + 64);
+}
+
+/// A full backup's extents, of which single pages are in new ones now.
+PartRuns scattered_part(Rng& rng) {
+  PartRuns part;
+  ExtentRef old{3, 64, 0, kExtentBytes, Codec::kZstd};
+  ExtentRef fresh{9, 64, 0, 8192, Codec::kZstd};
+  for (uint64_t i = 0; i < 500; ++i) {
+    old.offset += old.stored_bytes;
+    old.stored_bytes = static_cast<uint32_t>(20'000 + rng.below(100'000));
+    const uint64_t begin = i * kExtentBytes;
+    const uint64_t changed = rng.below(32) * 8192;  // Beyond the extent: none of it is.
+    if (changed >= kExtentBytes) {
+      part.add(old, {begin, kExtentBytes, 0, 0});
+      continue;
+    }
+    if (changed > 0) part.add(old, {begin, changed, 0, 0});
+    fresh.offset += fresh.stored_bytes;
+    fresh.stored_bytes = static_cast<uint32_t>(100 + rng.below(8000));
+    part.add(fresh, {begin + changed, 8192, 0, 0});
+    const uint64_t rest = changed + 8192;
+    if (rest < kExtentBytes) part.add(old, {begin + rest, kExtentBytes - rest, 0, static_cast<uint32_t>(rest)});
+  }
+  part.bytes = 500 * kExtentBytes;
+  return part;
+}
+
+TEST(PartStore, GivesBackPartsWithScatteredChanges) {
+  Rng rng(seed());
+  for (int round = 0; round < 20; ++round) {
+    PartStore store;
+    const PartRuns part = scattered_part(rng);
+    const auto place = store.put(part);
+    PartRuns back;
+    store.get(place, back);
+    ASSERT_EQ(back.runs.size(), part.runs.size());
+    for (size_t i = 0; i < part.runs.size(); ++i) {
+      EXPECT_EQ(back.runs[i].file_offset, part.runs[i].file_offset);
+      EXPECT_EQ(back.runs[i].bytes, part.runs[i].bytes);
+      EXPECT_EQ(back.runs[i].extent_offset, part.runs[i].extent_offset);
+      EXPECT_EQ(back.extents[back.runs[i].extent], part.extents[part.runs[i].extent]);
+    }
+    EXPECT_EQ(store.first_extent(place).has_value(), true);
+  }
 }
 
 }  // namespace

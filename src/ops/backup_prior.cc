@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
+#include <deque>
 #include <utility>
 
 #include "core/check.h"
@@ -73,25 +73,36 @@ class Usage {
     for (size_t i = 0; i < kept_.size(); ++i) {
       const uint32_t all = chunk.extents[i].raw_bytes / static_cast<uint32_t>(kBlock);
       if (kept_[i] == 0 || kept_[i] >= all) continue;
-      auto& [kept, total] = partial_[PriorSurvey::place_of(chunk.extents[i])];
-      kept += kept_[i];
-      total = all;
+      partial_.push_back({PriorSurvey::place_of(chunk.extents[i]), kept_[i], all});
     }
   }
   /// Extents of which less than half goes on being used, and what is still used of them.
-  std::unordered_set<uint64_t> sparse(uint64_t& kept_bytes) const {
+  std::unordered_set<uint64_t> sparse(uint64_t& kept_bytes) {
+    std::sort(partial_.begin(), partial_.end(), [](const Partial& a, const Partial& b) { return a.place < b.place; });
     std::unordered_set<uint64_t> places;
-    for (const auto& [place, count] : partial_) {
-      if (count.first * 2 >= count.second) continue;
+    for (auto at = partial_.begin(); at != partial_.end();) {
+      const uint64_t place = at->place;
+      const uint64_t all = at->all;
+      uint64_t kept = 0;
+      for (; at != partial_.end() && at->place == place; ++at) kept += at->kept;
+      if (kept * 2 >= all) continue;
       places.insert(place);
-      kept_bytes += count.first * kBlock;
+      kept_bytes += kept * kBlock;
     }
     return places;
   }
 
  private:
+  /// Of one chunk: blocks that go on being used, and all, of an extent.
+  struct Partial {
+    uint64_t place = 0;
+    uint32_t kept = 0;
+    uint32_t all = 0;
+  };
+
   std::vector<uint32_t> kept_;
-  std::unordered_map<uint64_t, std::pair<uint32_t, uint32_t>> partial_;  // Kept blocks and all, by place.
+  // Scattered changes touch every tenth extent of a large cluster: 16 bytes each, and never a second copy of them all.
+  std::deque<Partial> partial_;
 };
 
 }  // namespace
