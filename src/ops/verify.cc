@@ -491,7 +491,7 @@ class Round {
       if (found == state.manifests.end()) continue;
       report.bad_page_count += found->second.bad_page_count;
       for (const VerifiedBadPages& bad : found->second.bad_pages)
-        if (report.bad_pages.size() < kBadFilesMax) report.bad_pages.push_back(bad);
+        if (report.bad_pages.size() < kVerifyBadFilesMax) report.bad_pages.push_back(bad);
     }
   }
 

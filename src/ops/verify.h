@@ -98,7 +98,7 @@ struct VerifiedBadPages {
   bool operator==(const VerifiedBadPages&) const = default;
 };
 inline constexpr size_t kBadBlocksMax = 1000;
-inline constexpr size_t kBadFilesMax = 1000;  // Kept; more are counted.
+inline constexpr size_t kVerifyBadFilesMax = 1000;  // Kept; more are counted.
 
 struct VerifyReport {
   bool finished = false;  // The round is; else the next run goes on with it.

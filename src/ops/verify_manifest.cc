@@ -33,7 +33,7 @@ struct ManifestChecker::Read {
   void add_bad_pages(const FileEntry& file) REQUIRES(mu) {
     if (file.bad_blocks.empty()) return;
     bad_page_count += file.bad_blocks.size();
-    if (bad_pages.size() >= kBadFilesMax && !bad_pages.contains(file.path)) return;
+    if (bad_pages.size() >= kVerifyBadFilesMax && !bad_pages.contains(file.path)) return;
     VerifiedBadPages& bad = bad_pages[file.path];
     bad.label = label;
     bad.path = file.path;
