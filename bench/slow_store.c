@@ -1,6 +1,6 @@
 // A library to preload into a program so that a directory answers like a store far away: every call that names a file
 // below PGARK_SLOW_PATH (open, stat, list, rename, link, remove) first waits PGARK_SLOW_MS milliseconds. Reading and
-// writing open files costs nothing. Only for tools/bench_wal.py.
+// writing open files costs nothing. Only for tools/bench/wal.py.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <utime.h>
 
 static void wait_if_below(int directory, const char *path) {
   const char *root = getenv("PGARK_SLOW_PATH");
@@ -78,6 +79,18 @@ int lstat(const char *path, struct stat *out) {
 int fstatat(int directory, const char *path, struct stat *out, int flags) {
   if (path[0] != '\0') wait_if_below(directory, path);  // Empty: an open file is asked.
   return NEXT(fstatat)(directory, path, out, flags);
+}
+int statx(int directory, const char *restrict path, int flags, unsigned mask, struct statx *restrict out) {
+  if (path[0] != '\0') wait_if_below(directory, path);
+  return NEXT(statx)(directory, path, flags, mask, out);
+}
+int access(const char *path, int mode) {
+  wait_if_below(AT_FDCWD, path);
+  return NEXT(access)(path, mode);
+}
+int utime(const char *path, const struct utimbuf *times) {
+  wait_if_below(AT_FDCWD, path);
+  return NEXT(utime)(path, times);
 }
 int rename(const char *from, const char *to) {
   wait_if_below(AT_FDCWD, to);

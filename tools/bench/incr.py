@@ -1,347 +1,225 @@
-#!/usr/bin/python3 -B
-"""Incremental backups, pgark against pgBackRest (bundles, blocks, zstd 1) on one machine in one run: a cluster of realistic
-rows, of which 0.1 %, 1 % and 10 % are updated at random and 1 % in one place, each followed by an incremental of both;
-then more incrementals of 1 %, ten in all, and the restore of the tenth against the restore of a full of the same state.
-At last the same rows are updated in a cluster of a tenth of the size and in the large one: time must follow the change.
+"""Incremental backups of a cluster in which one row in each of 0.1, 1 and 10 % of its pages was updated, chosen at random:
+pgark, pgBackRest (bundles and blocks), and the limit, which is these pages alone read, compressed, written and synced. An
+incremental of nothing changed says what of it is the price of any online backup. At last the newest incremental is restored
+in turns with a full of the same state: a chain must cost nothing.
 
-For each: seconds, processor seconds, bytes read from the data directory as the tool itself reports them, bytes added to the
-repository without WAL, and what the changed pages (counted by comparing all pages before and after) take at the
-compression of the full. Both tools back up the same state of the same cluster, in turns first and second. WAL is archived by
-pgark alone, so that neither is slowed down by the other's archiving. Restored clusters are started and compared.
-Prints Markdown tables and writes every measurement to bench/results/incr-<time>.json.
-Run it as `./dev bench incr [--mib=N] [--rounds=N] [--processes=N] [--without-pgbackrest] [--only=changes,tenth,size] [--keep]`.
+The tables have room for a row in every page (a fill factor of 95), so an update changes the page it is in and no other;
+which pages really differ is found by looking at all of them before and after. WAL is archived by pgark alone, so that
+neither is slowed down by the other's archiving. pgBackRest gets a new full each round, which keeps its chains short and the
+disk from filling; pgark goes on with the one it made first.
 """
-import argparse
-import json
-import pathlib
-import statistics
+import mmap
 import subprocess
 
-from bench_common import FINGERPRINT, LOAD, PGARK, Bench, remove_tree, say
+from common import FINGERPRINT, Bench, empty_directory, remove_tree, say, tree_bytes
+from peers import Cluster, Pgark, Pgbackrest, Settings
 
+SUMMARY = "incremental backups of 0.1, 1 and 10 % of the pages, and the restore of the last"
+PART = "incr"
 PAGE = 8192
-INCREMENTALS = 10
-
-options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-options.add_argument("--mib", type=int, default=3072, help="size of the cluster")
-options.add_argument("--rounds", type=int, default=1, help="how often each change is made and backed up")
-options.add_argument("--restores", type=int, default=3, help="measured restores of each backup")
-options.add_argument("--repeats", type=int, default=5, help="incrementals of each size of cluster")
-options.add_argument("--processes", type=int, default=2)
-options.add_argument("--without-pgbackrest", action="store_true")
-options.add_argument("--only", default="changes,tenth,size", help="parts to run")
-options.add_argument("--keep", action="store_true", help="keep the scratch directory")
-args = options.parse_args()
-
-bench = Bench("incr")
-run, WORK = bench.run, bench.work
-TOOLS = ["pgark"] if args.without_pgbackrest else ["pgark", "pgbackrest"]
-NAMES = {"pgark": "pgark", "pgbackrest": "pgBackRest"}
-TABLES = {"orders": "total = total + 0.01, status = 'shipped'", "customers": "balance = balance + 1",
+PORT = 5475
+BASE_MIB = 1024  # What is made row by row; a larger cluster has copies of it, which are made faster.
+SHARES = {"0.1 %": 0.001, "1 %": 0.01, "10 %": 0.1}
+NOTHING = "incremental, nothing changed"
+RESTORE = "restore of the last incremental"
+TABLES = {"orders": "total = total + 0.01", "customers": "balance = balance + 1",
           "events": "detail = jsonb_set(detail, '{took_ms}', to_jsonb((detail->>'took_ms')::int + 1))"}
-results = []  # {"what", "tool", "round", "seconds", "cpu_seconds", ...}
-turn = 0      # Which tool goes first alternates.
 
 
-def tree_bytes(path, without):
-    """Sum of the files below, except below `without`."""
-    return sum(entry.stat().st_size for entry in pathlib.Path(path).rglob("*")
-               if entry.is_file() and not entry.is_symlink() and without not in entry.parents)
+def add_options(group):
+    group.add_argument("--incr-mib", type=int, default=3072, metavar="N", help="size of the cluster (3072)")
+    group.add_argument("--incr-restores", type=int, default=3, metavar="N",
+                       help="how often the last incremental and a full are restored (3)")
 
 
-class Pgark:
-    def __init__(self, cluster):
-        self.cluster, self.repo = cluster, WORK / f"{cluster.name}-repo-pgark"
-        config = write_config(cluster, "pgark", self.repo, "")
-        self.command = ["pgark", f"--config={config}", f"--stanza={cluster.name}"]
-        self.wal = self.repo / cluster.name / "wal"
-
-    def backup(self, kind):
-        output, cost = bench.timed(*self.command, "backup", f"--type={kind}", "--output=json")
-        report = json.loads(output)
-        if report["type"] != kind:
-            raise SystemExit(f"bench: pgark made a {report['type']} backup instead of an {kind}:\n{output}")
-        return {**cost, "label": report["label"], "read_bytes": report["read_bytes"],
-                "logical_bytes": report["logical_bytes"], "extents_per_gib": report["extents_per_gib"]}
+def work_of(share):
+    return f"incremental, {share} of pages"
 
 
-class Pgbackrest:
-    def __init__(self, cluster):
-        self.cluster, self.repo = cluster, WORK / f"{cluster.name}-repo-pgbackrest"
-        # WAL is with pgark; a backup without it is less work, if anything.
-        config = write_config(cluster, "pgbackrest", self.repo, "repo1-bundle=y\nrepo1-block=y\narchive-check=n\n")
-        self.command = ["pgbackrest", f"--config={config}", f"--stanza={cluster.name}"]
-        version = tuple(int(word) for word in run("pgbackrest", "version").split()[1].split("dev")[0].split(".")[:2])
-        if version < (2, 46):  # Blocks are a beta feature before.
-            self.command.append("--beta")
-        self.wal = self.repo / "archive"
-
-    def backup(self, kind):
-        _, cost = bench.timed(*self.command, "backup", f"--type={kind}")
-        last = json.loads(run(*self.command, "info", "--output=json"))[0]["backup"][-1]
-        if last["type"] != kind:
-            raise SystemExit(f"bench: pgBackRest made a {last['type']} backup instead of an {kind}")
-        return {**cost, "label": last["label"], "read_bytes": last["info"]["delta"],
-                "logical_bytes": last["info"]["size"]}
-
-
-def write_config(cluster, tool, repo, more):
-    repo.mkdir(exist_ok=True)
-    return bench.write_config(f"{cluster.name}-{tool}", cluster.name, cluster.data, cluster.port, args.processes,
-                              f"repo1-path={repo}\n{more}")
-
-
-class Cluster:
-    """A server with rows, archiving to pgark, and a stanza of it with each tool."""
-
-    def __init__(self, name, port, mib):
-        self.name, self.port, self.mib = name, port, mib
-        self.data = bench.make_cluster(name, port, mib)
-        self.tools = {"pgark": Pgark(self)}
-        if "pgbackrest" in TOOLS:
-            self.tools["pgbackrest"] = Pgbackrest(self)
-        for tool in self.tools.values():
-            run(*tool.command, "stanza-create")
-        bench.archive_with(port, f"{' '.join(self.tools['pgark'].command)} archive-push %p")
-        self.settle()
+class Incr:
+    def __init__(self, options, results):
+        self.options, self.results = options, results
+        self.bench = Bench(PART)
+        self.data = self.bench.work / "main"
+        cluster = Cluster(self.bench, "main", self.data, PORT)
+        self.pgark = Pgark(cluster, Settings(processes=options.processes))
+        self.tools = [self.pgark]
+        if not options.without_peers:
+            self.tools.append(Pgbackrest(cluster, Settings(processes=options.processes, archive=False,
+                                                           more="repo1-retention-full=1\n")))
+        self.changes = {}  # Table: how a row of it is updated.
+        self.heap_share = 1.0
         self.pages = {}
-        self.count_changed_pages()
+        self.turn = 0  # Of the updates: another row of a page each time, another tool first.
 
     def sql(self, text):
-        return bench.sql(text, self.port)
+        return self.bench.sql(text, PORT)
 
-    def settle(self):
-        bench.settle(self.port)
+    # ---- the cluster ----
 
-    def for_each_table(self, statements):
-        """Run statements for all tables at once."""
-        workers = [subprocess.Popen(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-p", str(self.port), "-o", "/dev/null",
-                                     *(word for statement in statements(table) for word in ("-c", statement))], env=bench.env)
-                   for table in TABLES]
-        if [worker.wait() for worker in workers] != [0] * len(workers):
+    def make_cluster(self):
+        base = min(self.options.incr_mib, BASE_MIB)
+        copies = max(0, round(self.options.incr_mib / base) - 1)
+        self.bench.make_cluster("main", PORT, base)
+        say(f"leaving room in its pages; {copies} copies of its tables")
+        # Without WAL, which no backup needs yet.
+        self.restart("-c wal_level=minimal -c max_wal_senders=0 -c archive_mode=off -c full_page_writes=off "
+                     "-c maintenance_work_mem=256MB")
+        self.in_sessions([f"ALTER TABLE {table} SET (fillfactor = 95)", f"VACUUM (FULL, FREEZE) {table}",
+                          *(statement for copy in range(copies) for statement in self.copying(table, f"{table}_{copy}")),
+                          f"VACUUM (FREEZE, ANALYZE) {table}"] for table in TABLES)
+        self.restart("")
+        self.changes = {f"{table}{copy}": change for table, change in TABLES.items()
+                        for copy in ["", *(f"_{number}" for number in range(copies))]}
+        heap, total = (int(word) for word in self.sql(
+            "SELECT sum(pg_relation_size(oid)) || ' ' || pg_database_size('postgres') FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace").split())
+        self.heap_share = heap / total
+
+    @staticmethod
+    def copying(table, copy):
+        return [f"CREATE TABLE {copy} WITH (fillfactor = 95) AS TABLE {table}", f"ALTER TABLE {copy} ADD PRIMARY KEY (id)",
+                f"VACUUM (FREEZE, ANALYZE) {copy}"]
+
+    def restart(self, settings):
+        self.bench.run("pg_ctl", "-D", self.data, "-l", self.bench.work / "main.log", "-w", "-t", "3600", "-m", "fast", "-o",
+                       settings, "restart")
+
+    def in_sessions(self, scripts):
+        """Run each of some lists of statements in a session of its own."""
+        sessions = [subprocess.Popen(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-p", str(PORT), "-o", "/dev/null",
+                                      *(word for statement in script for word in ("-c", statement))], env=self.bench.env)
+                    for script in scripts]
+        if any([session.wait() for session in sessions]):
             raise SystemExit("bench: a statement failed")
 
-    def update(self, where):
-        """Update rows of every table where `where(table)` holds, and vacuum, as autovacuum would: hint bits and dead rows
-        belong to this change, not to the next."""
-        seed = len(results) * 31 % 1000 / 1000
-        self.for_each_table(lambda table: [f"SELECT setseed({seed})", f"UPDATE {table} SET {TABLES[table]} WHERE {where(table)}"])
-        self.for_each_table(lambda table: [f"VACUUM {table}"])
-        self.settle()
+    def update(self, share):
+        """Update a row in each of so many pages, and vacuum, as autovacuum would: hint bits and dead rows belong to this
+        change, not to the next."""
+        self.turn += 1
+        chance = share / self.heap_share
+        row = 1 + self.turn % 15  # Not where an earlier update has left a pointer to the newer row, if it can be helped.
 
-    def count_changed_pages(self):
-        """How many pages of relations differ from those of the last call. Reads, and so caches, every one."""
-        changed = 0
-        before, self.pages = self.pages, {}
-        zero = hash(bytes(PAGE))
-        for path in sorted(self.data.glob("base/*/*")) + sorted(self.data.glob("global/*")):
-            if not path.name[0].isdigit():
+        def statements(table, change):
+            return [f"UPDATE {table} SET {change} WHERE ctid = ANY (ARRAY(SELECT format('(%s,{row})', page)::tid "
+                    f"FROM generate_series(0, pg_relation_size('{table}') / {PAGE} - 1) page WHERE random() < {chance}))",
+                    f"VACUUM {table}"]
+        # Sessions of their own seeds; the copies of a table are spread over both.
+        scripts = [[f"SELECT setseed({self.turn / 1000 + number / 10})"] for number in range(2)]
+        for at, (table, change) in enumerate(self.changes.items()):
+            scripts[at % 2] += statements(table, change)
+        self.in_sessions(scripts)
+        self.bench.settle(PORT)
+
+    def changed_pages(self):
+        """Pages of relations that differ from those of the last call: (path below the data directory, block).
+
+        Of each page its first 16 bytes are kept: the LSN, and the checksum over all of it.
+        """
+        before, self.pages, changed = self.pages, {}, []
+        for path in sorted([*self.data.glob("base/*/*"), *self.data.glob("global/*")]):
+            if not path.name[0].isdigit() or path.stat().st_size < PAGE:
                 continue
-            old = before.get(path, [])
-            new = []
-            with open(path, "rb") as file:
-                while chunk := file.read(PAGE * 512):
-                    new.extend(hash(chunk[at:at + PAGE]) for at in range(0, len(chunk), PAGE))
-            self.pages[path] = new
-            changed += sum(1 for at, page in enumerate(new) if page != zero and (at >= len(old) or page != old[at]))
+            name = str(path.relative_to(self.data))
+            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                with memoryview(content) as raw, raw[:len(raw) // PAGE * PAGE].cast("Q") as words:
+                    marks = list(zip(words[0::PAGE // 8].tolist(), words[1::PAGE // 8].tolist()))
+            old = before.get(name, [])
+            changed += [(name, block) for block, mark in enumerate(marks)
+                        if mark != (0, 0) and (block >= len(old) or mark != old[block])]
+            self.pages[name] = marks
         return changed
 
-    def back_up(self, what, kind, number, changed_pages=None, tools=None):
-        """Let each tool back the cluster up, in turns first and second; the labels."""
-        global turn
-        turn += 1
-        labels = {}
-        for tool in (TOOLS if turn % 2 else TOOLS[::-1]):
-            if tools and tool not in tools:
+    # ---- the measurements ----
+
+    def start(self):
+        for tool in self.tools:
+            tool.setup()
+            self.results.versions[tool.name] = tool.version()
+            say(f"full backup with {tool.name}")
+            tool.backup("full")
+
+    def back_up(self, work, number, changed):
+        """Let each tool back the change up, another one first each time; pgark's label."""
+        label = None
+        turns = [*self.tools, None]
+        first = (self.turn + self.turn // len(SHARES)) % len(turns)
+        for tool in turns[first:] + turns[:first]:
+            if tool is None:
+                self.note_limit(work, number, changed)
                 continue
-            program = self.tools[tool]
-            before = tree_bytes(program.repo, program.wal)
-            entry = program.backup(kind)
-            added = tree_bytes(program.repo, program.wal) - before
-            labels[tool] = entry["label"]
-            note(what, tool, number, cluster=self.name, kind=kind, added_bytes=added, changed_pages=changed_pages, **entry)
-        return labels
+            cost = tool.backup("incr")
+            label = cost["label"] if tool is self.pgark else label
+            self.results.note(PART, work, tool.name, number, changed_pages=len(changed), **cost)
+        return label
 
-    def restore(self, what, tool, label, number, fingerprint):
-        program = self.tools[tool]
-        place = WORK / "restored"
-        remove_tree(place)
-        place.mkdir(mode=0o700)
-        _, cost = bench.timed(*program.command, "restore", f"--set={label}", f"--pg1-path={place}", "--archive-mode=off")
-        if number > 0:
-            note(what, tool, number, cluster=self.name, label=label, **cost)
-        else:
-            self.check_restored(place, fingerprint)
-        remove_tree(place)
+    def note_limit(self, work, number, changed):
+        if not changed:
+            return
+        pages, out = self.bench.work / "pages", self.bench.work / "limit"
+        pages.write_text("".join(f"{path} {block}\n" for path, block in changed), encoding="utf-8")
+        cost = self.bench.limit("backup", self.data, out, processes=self.options.processes, pages=pages)
+        self.results.note(PART, work, "limit", number, changed_pages=len(changed), read_bytes=len(changed) * PAGE,
+                          stored_bytes=tree_bytes(out), **cost)
 
-    def check_restored(self, place, fingerprint):
-        """Recover to the end of WAL, whoever restored it, and compare."""
-        fetch = " ".join(self.tools["pgark"].command) + f' --pg1-path={place} archive-get %f "%p"'
-        bench.check_restored(place, self.port + 10, fingerprint, f"-c archive_mode=off -c restore_command='{fetch}'")
+    def measure_changes(self):
+        label = None
+        for number in range(1, self.options.rounds + 1):
+            if number > 1 and not self.options.without_peers:
+                say(f"another full with {self.tools[-1].name}")
+                self.tools[-1].backup("full")
+            self.bench.settle(PORT)
+            self.changed_pages()  # Whatever the server did by itself is part of no change.
+            self.back_up(NOTHING, number, [])
+            for name, share in SHARES.items():
+                self.update(share)
+                label = self.back_up(work_of(name), number, self.changed_pages())
+        return label
 
-
-def note(what, tool, number, **more):
-    results.append({"what": what, "tool": tool, "round": number, **more})
-    text = f"{what:24} {tool:10} {more['seconds']:7.2f} s, {more['cpu_seconds']:6.2f} s of processor"
-    if "read_bytes" in more:
-        text += f", read {more['read_bytes'] / 2**20:7.1f} MiB, added {more['added_bytes'] / 2**20:7.1f} MiB"
-    say(text)
-
-
-def at_random(share):
-    return lambda table: f"random() < {share}"
-
-
-def in_one_place(cluster):
-    """One percent of each table's rows, next to each other."""
-    def where(table):
-        low, rows = (int(word) for word in
-                     cluster.sql(f"SELECT min(id) || ' ' || count(*) FROM {table} WHERE id < 1000000000").split())
-        first = low + rows // 3
-        return f"id >= {first} AND id < {first + rows * 2 // 100}"  # Both parts have as many; this is in one of them.
-    return where
-
-
-# In one place first: what is updated at random leaves free space everywhere, which later updates fill.
-CHANGES = {"1 % in one place": None, "0.1 % at random": 0.001, "1 % at random": 0.01, "10 % at random": 0.1}
-
-
-def measure_changes(cluster):
-    """Full backups, then each kind of change and incrementals of it."""
-    cluster.back_up("full", "full", 1)
-    made = 0
-    for number in range(1, args.rounds + 1):
-        for what, share in CHANGES.items():
-            cluster.update(at_random(share) if share else in_one_place(cluster))
-            cluster.back_up(what, "incr", number, cluster.count_changed_pages())
-            made += 1
-    return made
-
-
-def measure_tenth(cluster, made):
-    """Incrementals of 1 % until there are ten; restore the last, and a full of the same state."""
-    if made == 0:
-        cluster.back_up("full", "full", 1)
-    tenth = {}
-    for number in range(made + 1, max(INCREMENTALS, made + 1) + 1):
-        cluster.update(at_random(0.01))
-        tenth = cluster.back_up("1 % at random, again", "incr", number)
-    full = cluster.back_up("full at the end", "full", 1)
-    cluster.settle()
-    fingerprint = cluster.sql(FINGERPRINT)
-    for tool in TOOLS:
-        pairs = [("restore of the tenth", tenth[tool]), ("restore of a full", full[tool])]
+    def measure_restores(self, last):
+        full = self.pgark.backup("full")["label"]
+        self.bench.settle(PORT)
+        place = self.bench.work / "restored"
         # Restored once unmeasured, what the measured ones read is in the page cache; pgark drops from it what it wrote.
-        for number in range(args.restores + 1):
-            for what, label in (pairs if number % 2 else pairs[::-1]):
-                cluster.restore(what, tool, label, number, fingerprint)
+        for number in range(self.options.incr_restores + 1):
+            pair = [("pgark", last), ("pgark, a full", full)]
+            for name, label in pair if number % 2 else pair[::-1]:
+                cost = self.pgark.restore(empty_directory(place), label)
+                if number > 0:
+                    self.results.note(PART, RESTORE, name, number, **cost)
+                else:
+                    self.bench.check_restored(place, PORT + 10, self.sql(FINGERPRINT), self.pgark.recovery_options())
+        remove_tree(place)
+
+    def compare(self):
+        results = self.results
+        for name in SHARES:
+            work = work_of(name)
+            results.compare(PART, work, "pgark", "limit", at_most=1.5)
+            results.compare(PART, work, "pgark", "limit", field="cpu_seconds")
+            results.compare(PART, work, "pgark", "limit", field="stored_bytes")
+            results.compare(PART, work, "pgark", "pgBackRest tuned", at_least=5 if name == "0.1 %" else None,
+                            note="the goal is for 10 GiB" if name == "0.1 %" else "")
+            results.compare(PART, work, "pgark", "pgBackRest tuned", field="stored_bytes")
+        results.compare(PART, NOTHING, "pgark", "pgBackRest tuned")
+        results.compare(PART, RESTORE, "pgark", "pgark, a full")
+        results.bound(PART, "", "pgark", "peak_kib", 256)
+
+    def main(self):
+        self.make_cluster()
+        self.start()
+        label = self.measure_changes()
+        if self.options.incr_restores > 0:
+            self.measure_restores(label)
+
+    def clean_up(self):
+        for directory in ("main", "restored"):
+            self.bench.stop(self.bench.work / directory)
 
 
-def measure_size(large, small):
-    """The same rows updated in both clusters; the incremental of each."""
-    small.back_up("full, small", "full", 1)
-    last = {table: int(small.sql(f"SELECT max(id) FROM {table} WHERE id < 1000000000")) for table in TABLES}
-    for number in range(1, args.repeats + 1):
-        for cluster in (small, large) if number % 2 else (large, small):
-            cluster.update(lambda table: f"id <= {last[table]} AND id % 100 = {number}")
-            cluster.back_up("same rows", "incr", number, cluster.count_changed_pages())
-
-
-def chosen(what, tool, cluster="large"):
-    return [entry for entry in results
-            if (entry["what"], entry["tool"], entry["cluster"]) == (what, tool, cluster)]
-
-
-def median(what, tool, field="seconds", cluster="large"):
-    values = [entry[field] for entry in chosen(what, tool, cluster) if entry.get(field) is not None]
-    return statistics.median(values) if values else None
-
-
-def mib(value):
-    return "" if value is None else f"{value / 2**20:.1f}" if value < 100 * 2**20 else f"{value / 2**20:.0f}"
-
-
-def ratio(value, base):
-    return f"{value / base:.2f}" if value is not None and base else ""
-
-
-def report():
-    versions = {"pgark": bench.version(PGARK), "postgres": bench.version("postgres")}
-    if "pgbackrest" in TOOLS:
-        versions["pgbackrest"] = bench.version("pgbackrest", "version")
-    machine, out = bench.keep_results(versions, mib=args.mib, processes=args.processes, runs=results)
-    print(f"{args.mib} MiB of rows, {args.processes} processes, zstd level 1, page cache warm; {machine['cpu']}, "
-          f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, load before {LOAD:.1f}; {'; '.join(versions.values())}.\n")
-    if "changes" in args.only:
-        report_changes()
-    if "tenth" in args.only:
-        report_tenth()
-    if "size" in args.only:
-        report_size()
-    print(f"\nEvery measurement: {out}")
-
-
-def compression(tool):
-    """Bytes stored for each byte of the cluster in a full."""
-    full = chosen("full", tool)[0]
-    return full["added_bytes"] / full["logical_bytes"]
-
-
-def report_changes():
-    print("| rows updated | changed pages, MiB | tool | seconds | processor seconds | read, MiB | added, MiB "
-          "| to the pages at the full's compression |")
-    print("|---|---|---|---|---|---|---|---|")
-    for what in ["full", *CHANGES]:
-        for tool in TOOLS:
-            pages = median(what, tool, "changed_pages")
-            added = median(what, tool, "added_bytes")
-            limit = pages * PAGE * compression(tool) if pages else None
-            print(f"| {what if what != 'full' else '(full)'} | {mib(pages * PAGE) if pages else ''} | {NAMES[tool]} "
-                  f"| {median(what, tool):.2f} | {median(what, tool, 'cpu_seconds'):.2f} | {mib(median(what, tool, 'read_bytes'))} "
-                  f"| {mib(added)} | {ratio(added, limit)} |")
-
-
-def report_tenth():
-    print("\n| restore of | tool | seconds (least to most) | to the full |")
-    print("|---|---|---|---|")
-    for tool in TOOLS:
-        base = median("restore of a full", tool)
-        for what in ("restore of a full", "restore of the tenth"):
-            seconds = [entry["seconds"] for entry in chosen(what, tool)]
-            label = "a full" if what == "restore of a full" else "the last of ten incrementals"
-            print(f"| {label} | {NAMES[tool]} | {median(what, tool):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) "
-                  f"| {ratio(median(what, tool), base)} |")
-
-
-def report_size():
-    print("\n| incremental of the same rows | tool | changed pages, MiB | seconds | processor seconds | read, MiB | to the small cluster |")
-    print("|---|---|---|---|---|---|---|")
-    for tool in TOOLS:
-        base = median("same rows", tool, cluster="small")
-        for cluster, size in (("small", args.mib // 10), ("large", args.mib)):
-            seconds = median("same rows", tool, cluster=cluster)
-            print(f"| cluster of {size} MiB | {NAMES[tool]} | {mib(median('same rows', tool, 'changed_pages', cluster) * PAGE)} "
-                  f"| {seconds:.2f} | {median('same rows', tool, 'cpu_seconds', cluster):.2f} "
-                  f"| {mib(median('same rows', tool, 'read_bytes', cluster))} | {ratio(seconds, base)} |")
-
-
-def main():
-    large = Cluster("large", 5475, args.mib)
-    made = 0
-    if "changes" in args.only:
-        made = measure_changes(large)
-    if "tenth" in args.only:
-        measure_tenth(large, made)
-    elif not made:
-        large.back_up("full", "full", 1)
-    if "size" in args.only:
-        measure_size(large, Cluster("small", 5476, args.mib // 10))
-    report()
-
-
-def clean_up():
-    for directory in ("large", "small", "restored"):
-        bench.stop(WORK / directory)
-
-
-bench.go(main, clean_up, args.keep)
+def run(options, results):
+    part = Incr(options, results)
+    results.describe(PART, f"{options.incr_mib} MiB of rows, {options.processes} processes, zstd level 1, page cache warm; "
+                     "one row updated in each of so many pages, chosen at random.")
+    part.compare()
+    part.bench.go(part.main, part.clean_up, options.keep)

@@ -1,63 +1,58 @@
-#!/usr/bin/python3 -B
 """What latency costs: full backups into S3 (Ceph's gateway, as in the tests) and restores from it, through a proxy that
-delays every call by 0 ms or by --ms, in turns, with a repository on the local disk for comparison. The cluster archives
+delays every call by 0 ms or by 30 ms, in turns, with a repository on the local disk for comparison. The cluster archives
 into the same repository, so what a backup waits for is part of it.
 
-For each: seconds, processor seconds of pgark, requests and new connections that the proxy saw. Every restored cluster of
-the first round is started and compared. Prints a Markdown table of medians and the ratio of the slow network to the fast
-one, and writes every measurement to bench/results/store-<time>.json.
-Run it as `./dev bench store [--mib=N] [--rounds=N] [--ms=N] [--processes=N] [--without-posix] [--keep]`.
+Requests and new connections are those that the proxy saw. The gateway and the proxy share the processors with pgark.
 """
-import argparse
 import datetime
 import hashlib
 import hmac
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 import urllib.request
 
-from bench_common import FINGERPRINT, LOAD, PGARK, Bench, remove_tree, say
+from common import FINGERPRINT, PGARK, Bench, empty_directory, remove_tree, say
 
+SUMMARY = "backup to S3 and restore from it, with and without latency"
+PART = "store"
 PORT = 5481
-
-options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-options.add_argument("--mib", type=int, default=1024, help="size of the cluster")
-options.add_argument("--rounds", type=int, default=1, help="how often each is measured")
-options.add_argument("--ms", type=int, default=30, help="what each call takes more on the slow network")
-options.add_argument("--processes", type=int, default=2)
-options.add_argument("--without-posix", action="store_true")
-options.add_argument("--keep", action="store_true", help="keep the scratch directory")
-args = options.parse_args()
-
 PROGRAMS = pathlib.Path(os.environ.get("PGARK_PROGRAMS", PGARK.parent)).resolve()
-bench = Bench("store")
-run, WORK = bench.run, bench.work
-PLACES = [] if args.without_posix else ["posix"]
-PLACES += ["s3, 0 ms", f"s3, {args.ms} ms"]
-results = []
-proxies = []  # Processes to end.
+BACKUP, RESTORE = "full backup to S3", "restore from S3"
+LOCAL, NEAR = "local disk", "S3, 0 ms"
+
+
+def add_options(group):
+    group.add_argument("--store-mib", type=int, default=1024, metavar="N", help="size of the cluster (1024)")
+    group.add_argument("--store-ms", type=int, default=30, metavar="N", help="what each call takes more on the slow network (30)")
 
 
 class S3:
     """The gateway that the tests use, a bucket in it, and the proxy before it."""
 
-    def __init__(self):
-        directory = WORK / "servers"
+    def __init__(self, bench):
+        self.directory = bench.work / "servers"
+        self.proxy = None
+        self.bucket = "bench"
         say("starting the gateway")
         # Ends with this process, whatever becomes of it.
-        run(PROGRAMS / "object_servers", "start", "s3", directory)
-        if (directory / "s3.missing").exists():
-            raise SystemExit("bench: " + (directory / "s3.missing").read_text(encoding="utf-8"))
-        self.at = json.loads((directory / "s3.json").read_text(encoding="utf-8"))
-        self.bucket = "bench"
+        bench.run(PROGRAMS / "object_servers", "start", "s3", self.directory)
+        missing = self.directory / "s3.missing"
+        self.missing = missing.read_text(encoding="utf-8").strip() if missing.exists() else None
+        if self.missing is not None:
+            return
+        self.at = json.loads((self.directory / "s3.json").read_text(encoding="utf-8"))
         self.make_bucket()
         self.proxy = subprocess.Popen([str(PROGRAMS / "fault_proxy"), "--http", f"{self.at['host']}:{self.at['port']}"],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        proxies.append(self.proxy)
         self.port = int(self.proxy.stdout.readline().rsplit(":", 1)[1])
+
+    def stop(self):
+        if self.proxy is not None:
+            self.proxy.terminate()
+            self.proxy.wait()
+        subprocess.run([str(PROGRAMS / "object_servers"), "stop", "s3", str(self.directory)], check=False)
 
     def make_bucket(self):
         """The one request that is not pgark's."""
@@ -101,83 +96,74 @@ repo1-s3-key-secret={self.at['secret']}
 """
 
 
-def configure(name, repository):
-    config = bench.write_config(name, "main", WORK / "data", PORT, args.processes, repository)
-    return ["pgark", f"--config={config}", "--stanza=main"]
+class Store:
+    def __init__(self, options, results):
+        self.options, self.results = options, results
+        self.bench = Bench(PART)
+        self.work = self.bench.work
+        self.s3 = None
+        self.commands = {}
+        self.far = f"S3, {options.store_ms} ms"
+        self.fingerprint = ""
+
+    def configure(self, name, repository):
+        config = self.bench.write_config(name, "main", self.work / "data", PORT, self.options.processes, repository)
+        command = ["pgark", f"--config={config}", "--stanza=main"]
+        self.bench.run(*command, "stanza-create")
+        return command
+
+    def measure(self, place, number):
+        command = self.commands[place]
+        if place != LOCAL:
+            self.s3.set_latency(self.options.store_ms if place == self.far else 0)
+        self.bench.archive_with(PORT, " ".join(command) + " archive-push %p")
+        self.bench.settle(PORT)
+        before = self.s3.counts()
+        output, cost = self.bench.timed(*command, "backup", "--type=full", "--output=json")
+        self.note(BACKUP, place, number, before, cost)
+        restored = empty_directory(self.work / "restored")
+        before = self.s3.counts()
+        cost = self.bench.timed(*command, "restore", f"--set={json.loads(output)['label']}", f"--pg1-path={restored}",
+                                "--archive-mode=off")[1]
+        self.note(RESTORE, place, number, before, cost)
+        if number == 1:
+            self.bench.check_restored(restored, PORT + 1, self.fingerprint, "-c archive_mode=off")
+        remove_tree(restored)
+
+    def note(self, work, place, number, before, cost):
+        if place != LOCAL:
+            cost.update((name, value - before[name]) for name, value in self.s3.counts().items())
+        self.results.note(PART, work, f"pgark, {place}", number, **cost)
+
+    def main(self):
+        self.s3 = S3(self.bench)
+        if self.s3.missing is not None:
+            say(f"left out: {self.s3.missing}")
+            self.results.describe(PART, f"left out: {self.s3.missing}")
+            return
+        self.results.versions["radosgw"] = self.bench.version("radosgw")
+        self.bench.make_cluster("data", PORT, self.options.store_mib)
+        self.fingerprint = self.bench.sql(FINGERPRINT, PORT)
+        s3 = self.configure("s3", self.s3.settings())
+        (self.work / "repo").mkdir()
+        self.commands = {LOCAL: self.configure("local", f"repo1-path={self.work}/repo\n"), NEAR: s3, self.far: s3}
+        for number in range(1, self.options.rounds + 1):
+            for place in list(self.commands)[::1 if number % 2 else -1]:
+                self.measure(place, number)
+
+    def clean_up(self):
+        for directory in ("data", "restored"):
+            self.bench.stop(self.work / directory)
+        if self.s3 is not None:
+            self.s3.stop()
 
 
-def note(what, place, number, s3, before, cost):
-    counted = {name: value - before[name] for name, value in s3.counts().items()} if place != "posix" else {}
-    results.append({"what": what, "place": place, "round": number, **cost, **counted})
-    say(f"{what:8} {place:10} {cost['seconds']:7.2f} s, {cost['cpu_seconds']:6.2f} s of processor, "
-        f"{counted.get('requests', 0)} requests on {counted.get('connections', 0)} connections, load {os.getloadavg()[0]:.1f}")
-
-
-def measure(tool, place, number, s3, fingerprint):
-    before = s3.counts()
-    output, cost = bench.timed(*tool, "backup", "--type=full", "--output=json")
-    note("backup", place, number, s3, before, cost)
-    label = json.loads(output)["label"]
-    restored = WORK / "restored"
-    before = s3.counts()
-    _, cost = bench.timed(*tool, "restore", f"--set={label}", f"--pg1-path={restored}", "--archive-mode=off")
-    note("restore", place, number, s3, before, cost)
-    if number == 1:
-        bench.check_restored(restored, PORT + 1, fingerprint)
-    remove_tree(restored)
-
-
-def median(what, place, field):
-    values = [entry[field] for entry in results if (entry["what"], entry["place"]) == (what, place) and field in entry]
-    return statistics.median(values) if values else None
-
-
-def report():
-    versions = {"pgark": bench.version(PGARK), "postgres": bench.version("postgres"),
-                "radosgw": bench.version("radosgw")}
-    machine, out = bench.keep_results(versions, mib=args.mib, processes=args.processes, latency_ms=args.ms, runs=results)
-    print(f"{args.mib} MiB of rows, {args.processes} processes, zstd level 1; {machine['cpu']}, {machine['cores']} cores "
-          f"that the gateway and the proxy share, {machine['memory_gib']:.0f} GiB, load before {LOAD:.1f}; "
-          f"{'; '.join(versions.values())}.\n")
-    print("| | where | seconds | to 0 ms | processor seconds | requests | connections |")
-    print("|---|---|---|---|---|---|---|")
-    for what in ("backup", "restore"):
-        base = median(what, "s3, 0 ms", "seconds")
-        for place in PLACES:
-            seconds = median(what, place, "seconds")
-            ratio = "" if place == "posix" else f"{seconds / base:.3f}"
-            print(f"| {what} | {place} | {seconds:.2f} | {ratio} | {median(what, place, 'cpu_seconds'):.2f} "
-                  f"| {median(what, place, 'requests') or ''} | {median(what, place, 'connections') or ''} |")
-    print(f"\nEvery measurement: {out}")
-
-
-def main():
-    s3 = S3()
-    bench.make_cluster("data", PORT, args.mib)
-    fingerprint = bench.sql(FINGERPRINT, PORT)
-    tools = {"s3": configure("s3", s3.settings())}
-    if not args.without_posix:
-        (WORK / "repo").mkdir()
-        tools["posix"] = configure("posix", f"repo1-path={WORK}/repo\n")
-    for tool in tools.values():
-        run(*tool, "stanza-create")
-    for number in range(1, args.rounds + 1):
-        for place in PLACES if number % 2 else PLACES[::-1]:
-            kind = place.split(",")[0]
-            s3.set_latency(args.ms if place == PLACES[-1] else 0)
-            bench.archive_with(PORT, " ".join(tools[kind]) + " archive-push %p")
-            bench.settle(PORT)
-            measure(tools[kind], place, number, s3, fingerprint)
-    report()
-
-
-def clean_up():
-    for directory in ("data", "restored"):
-        bench.stop(WORK / directory)
-    for proxy in proxies:
-        proxy.terminate()
-    if (WORK / "servers").exists():
-        subprocess.run([str(PROGRAMS / "object_servers"), "stop", "s3", str(WORK / "servers")], check=False)
-
-
-bench.go(main, clean_up, args.keep)
+def run(options, results):
+    part = Store(options, results)
+    results.describe(PART, f"{options.store_mib} MiB of rows, {options.processes} processes, zstd level 1; Ceph's gateway in memory, "
+                     "which shares the processors.")
+    for work in (BACKUP, RESTORE):
+        results.compare(PART, work, f"pgark, {part.far}", f"pgark, {NEAR}", at_most=1.10)
+        results.compare(PART, work, f"pgark, {NEAR}", f"pgark, {LOCAL}")
+        results.bound(PART, work, f"pgark, {part.far}", "peak_kib", 256)
+    part.bench.go(part.main, part.clean_up, options.keep)
