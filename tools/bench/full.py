@@ -116,7 +116,7 @@ def run(options, results):
     results.describe(PART, f"{part.bytes / 2**30:.2f} GiB of data files in a running server, {options.processes} processes (threads "
                            "of the limit), zstd and lz4 at level 1, page cache warm, everything synced inside the time shown. A "
                            "backup checks page checksums and waits for its WAL where the tool does; the limit does neither. "
-                           "pgBackRest tuned: process-max, bundles, blocks, archive-async. Programs as they come: the defaults "
+                           "pgBackRest tuned: process-max, bundles, blocks. Programs as they come: the defaults "
                            "of each, but start-fast=y; of pgBackRest gzip 6 in one process, of pg_basebackup and Barman no "
                            "compression. Processor seconds of the command and its children; the server's part of pg_basebackup "
                            "and Barman is in the machine's.")

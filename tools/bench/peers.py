@@ -160,7 +160,8 @@ class Pgark(Configured):
 
 
 class Pgbackrest(Configured):
-    """With what its manual offers for speed, or as it comes: gzip, one process, no bundles, no blocks."""
+    """With what its manual offers for speed, or as it comes: gzip, one process, no bundles, no blocks. WAL is pushed without
+    archive-async: for the few segments of a backup, it costs a second, and now and then a minute."""
 
     program = PGBACKREST
 
@@ -176,7 +177,7 @@ class Pgbackrest(Configured):
         return f"repo{number}-bundle=y\nrepo{number}-block=y\n" if self.tuned else ""
 
     def extra(self):
-        return ("archive-async=y\n" if self.tuned else "") + ("" if self.settings.archive else "archive-check=n\n")
+        return "" if self.settings.archive else "archive-check=n\n"
 
     def words(self):
         # Before 2.46, Debian's 2.45 included, blocks are a beta feature that must be asked for.
@@ -290,7 +291,7 @@ immediate_checkpoint = true
                                 "recover", self.cluster.name, label or "latest")[1]
 
     def version(self):
-        return self.bench.version("barman", "--version")
+        return "Barman " + self.bench.version("barman", "--version").split()[0]
 
 
 class Limit(Tool):
