@@ -20,6 +20,8 @@ namespace {
 
 using namespace pgark;
 
+constexpr size_t kReplayBytesOfBackup = 1u << 20;
+
 /// How long a store that is away is waited for. Work of hours does not end with it; what handles one segment, or can
 /// turn to another repository, is told soon.
 std::chrono::milliseconds patience(const Settings& settings) {
@@ -76,7 +78,10 @@ Result<std::unique_ptr<ObjectStore>> open_store(const Settings& settings, unsign
   TRY_ASSIGN(RepositorySettings where, repository_settings(settings, repo));
   RetryPolicy policy;
   policy.cancel = &cancel;
-  if (!std::holds_alternative<DirectorySettings>(where.place)) policy.patience = patience(settings);
+  const bool is_directory = std::holds_alternative<DirectorySettings>(where.place);
+  if (!is_directory) policy.patience = patience(settings);
+  // Nearly all that a backup writes are packs, too large to be sent again: of those no copy is begun.
+  if (is_directory && settings.command() == Command::kBackup) policy.replay_bytes_max = kReplayBytesOfBackup;
   const std::string option =
       fmt::format("repo{}-{}", repo, settings.text(fmt::format("repo{}-type", repo)) == "posix" ? "path" : "type");
   TRY_ASSIGN_CTX(std::unique_ptr<ObjectStore> store,

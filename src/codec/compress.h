@@ -29,6 +29,8 @@ class Compressor {
   /// sixteenth of its size.
   /// Errors: kInternal if the library fails, which it does not for valid arguments.
   Result<Codec> compress(Bytes raw, Buffer& out);
+  /// The same, but for kNone nothing is appended: `raw` itself is the coded form.
+  Result<Codec> compress_if_smaller(Bytes raw, Buffer& out);
 
  private:
   struct State;

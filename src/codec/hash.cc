@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "core/check.h"
 
@@ -45,6 +46,16 @@ Tag canonical_tag(XXH128_hash_t hash) {
 
 Tag seeded_tag(Bytes bytes, uint64_t seed) {
   return canonical_tag(XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));
+}
+
+Tag seeded_tag(Bytes bytes, Bytes following, uint64_t seed) {
+  if (following.empty()) return seeded_tag(bytes, seed);
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), &XXH3_freeState);
+  CHECK(state != nullptr);
+  XXH3_128bits_reset_withSeed(state.get(), seed);
+  XXH3_128bits_update(state.get(), bytes.data(), bytes.size());
+  XXH3_128bits_update(state.get(), following.data(), following.size());
+  return canonical_tag(XXH3_128bits_digest(state.get()));
 }
 
 Hasher64::Hasher64() : state_(XXH3_createState()) {

@@ -28,6 +28,8 @@ using Tag = std::array<std::byte, 16>;
 
 /// XXH3-128, in canonical (big-endian) form, of `bytes` with a seed. Detects damage and swapped objects, not forgery.
 Tag seeded_tag(Bytes bytes, uint64_t seed);
+/// The same of `bytes` and what follows them, which lies elsewhere.
+Tag seeded_tag(Bytes bytes, Bytes following, uint64_t seed);
 
 /// Incremental XXH3-64 for identities and whole-object comparisons.
 class Hasher64 {

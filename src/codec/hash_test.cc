@@ -76,6 +76,16 @@ TEST(Hash, OfPiecesIsThatOfTheWhole) {
   }
 }
 
+TEST(Hash, TagOfTwoPiecesIsThatOfTheWhole) {
+  const std::vector<std::byte> all = known_bytes();
+  for (const size_t size : {0u, 1u, 8u, 240u, 241u, 8200u, 131'080u, 300'000u})
+    for (const size_t cut : {0u, 1u, 8u, 64u, 239u, 8192u, 300'000u}) {
+      const Bytes whole = Bytes(all).first(size);
+      const size_t first = std::min(cut, size);
+      EXPECT_EQ(seeded_tag(whole.first(first), whole.subspan(first), 42), seeded_tag(whole, 42)) << size << ' ' << cut;
+    }
+}
+
 TEST(ContentHash, IsTheHashOfTheHashesOfItsBlocks) {
   const std::vector<std::byte> all = known_bytes();
   const Bytes bytes = Bytes(all).first(3 * kHashBlockBytes + 5);

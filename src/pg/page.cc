@@ -23,7 +23,8 @@ alignas(64) constexpr std::array<uint32_t, kLanes> kLaneStart = {
     0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756};
 
 /// The hash in vectors of kWidth bytes. Force-inlined into functions compiled for one kind of processor each; vectors
-/// stay in local arrays so that no calling convention depends on the target.
+/// stay in local arrays so that no calling convention depends on the target; the loops over them are unrolled, which at -O2
+/// GCC does not do by itself, so that the arrays are registers.
 template <size_t kWidth>
 [[gnu::always_inline]] inline uint32_t hash_page(const std::byte* page, size_t bytes) {
   typedef uint32_t Vector __attribute__((vector_size(kWidth)));
@@ -35,11 +36,13 @@ template <size_t kWidth>
   Vector row[kVectors];
   std::memcpy(row, page, kRowBytes);
   row[kChecksumOffset / kWidth][kChecksumOffset % kWidth / sizeof(uint32_t)] &= 0xffff0000u;
+#pragma GCC unroll 8
   for (size_t v = 0; v < kVectors; ++v) {
     const Vector mixed = lanes[v] ^ row[v];
     lanes[v] = (mixed * kPrime) ^ (mixed >> 17);
   }
   for (size_t at = kRowBytes; at < bytes; at += kRowBytes) {
+#pragma GCC unroll 8
     for (size_t v = 0; v < kVectors; ++v) {
       Vector word;
       std::memcpy(&word, page + at + v * kWidth, kWidth);
@@ -48,9 +51,11 @@ template <size_t kWidth>
     }
   }
   for (int round = 0; round < 2; ++round)
+#pragma GCC unroll 8
     for (size_t v = 0; v < kVectors; ++v) lanes[v] = (lanes[v] * kPrime) ^ (lanes[v] >> 17);
 
   uint32_t result = 0;
+#pragma GCC unroll 8
   for (size_t v = 0; v < kVectors; ++v)
     for (size_t i = 0; i < kWidth / sizeof(uint32_t); ++i) result ^= lanes[v][i];
   return result;

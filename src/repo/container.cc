@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "core/check.h"
+#include "repo/frame_view.h"
 #include "store/calls_at_once.h"
 
 namespace pgark {
@@ -164,15 +166,23 @@ bool is_data_frame(FrameType type, const ObjectKey& key) {
   return name.find(".history") == name.npos && name.find(".backup") == name.npos;
 }
 
-Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
-                    std::vector<uint64_t>* block_hashes) {
+Result<> code_frame_in_place(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
+                             std::vector<uint64_t>* block_hashes) {
   CHECK(!raw.empty() && raw.size() <= kFrameRawBytesMax);
   frame.type = type;
   frame.raw_bytes = static_cast<uint32_t>(raw.size());
   const uint64_t hash = block_hashes != nullptr ? content_hash(raw, *block_hashes) : content_hash(raw);
   frame.coded.resize(sizeof hash);
   std::memcpy(frame.coded.data(), &hash, sizeof hash);
-  TRY_ASSIGN(frame.codec, compressor.compress(raw, frame.coded));
+  TRY_ASSIGN(frame.codec, compressor.compress_if_smaller(raw, frame.coded));
+  frame.uncoded = frame.codec == Codec::kNone ? raw : Bytes();
+  return {};
+}
+
+Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
+                    std::vector<uint64_t>* block_hashes) {
+  TRY(code_frame_in_place(type, raw, compressor, frame, block_hashes));
+  frame.coded.append(std::exchange(frame.uncoded, Bytes()));
   return {};
 }
 
@@ -238,13 +248,15 @@ Result<> ContainerWriter::append_to(Copy& copy, const CodedFrame& frame) {
   const FrameIdentity identity{key_, offset_, static_cast<uint8_t>(frame.type), frame.codec, frame.raw_bytes};
   Tag tag{};
   if (copy.keys == nullptr) {
-    tag = copy.repository->tag(identity, frame.coded);
+    tag = copy.repository->tag(identity, frame.coded, frame.uncoded);
     TRY(copy.writer->append(frame.coded));
+    if (!frame.uncoded.empty()) TRY(copy.writer->append(frame.uncoded));
     return copy.writer->append(tag);
   }
   const Secret& key = copy.keys->of_frame(frame.type, key_);
-  sealed_.resize(frame.coded.size());
-  std::memcpy(sealed_.data(), frame.coded.data(), sealed_.size());
+  sealed_.clear();
+  sealed_.append(frame.coded);
+  sealed_.append(frame.uncoded);
   TRY_CTX(seal_frame(key, copy.repository->identity_bytes(identity), offset_, sealed_.bytes(), tag),
           "write " + key_.value);
   TRY(copy.writer->append(sealed_));
@@ -253,8 +265,8 @@ Result<> ContainerWriter::append_to(Copy& copy, const CodedFrame& frame) {
 
 Result<FrameRef> ContainerWriter::append(const CodedFrame& frame) {
   TRY(for_each([&](Copy& copy) { return append_to(copy, frame); }));
-  const FrameRef ref{offset_, static_cast<uint32_t>(frame.coded.size() + sizeof(Tag)), frame.raw_bytes, frame.type,
-                     frame.codec};
+  const FrameRef ref{offset_, static_cast<uint32_t>(frame.coded.size() + frame.uncoded.size() + sizeof(Tag)),
+                     frame.raw_bytes, frame.type, frame.codec};
   offset_ += ref.stored_bytes;
   frames_.push_back(ref);
   return ref;
@@ -313,18 +325,42 @@ Result<Bytes> open_stored_frame(const Repository& repository, const ObjectKey& k
   return Error(std::move(decrypted).error());
 }
 
-Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
-                      Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes) {
+namespace {
+
+/// What view_frame() does; the caller may want the hashes of blocks.
+Result<Bytes> view(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
+                   Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes) {
   CHECK(raw.size() == ref.raw_bytes);
   thread_local Buffer opened;
   TRY_ASSIGN(const Bytes coded, open_stored_frame(repository, key, ref, stored, opened));
-  if (auto decoded = decompressor.decompress(ref.codec, coded.subspan(8), raw); !decoded.has_value())
-    return Error(decoded.error().code(), damaged_frame(key, ref, decoded.error().message()).message());
   // In a sealed frame the nonce has the place of the hash: the tag vouches for the coded bytes.
   const bool has_hash = repository.keyring() == nullptr;
-  const uint64_t hash = block_hashes != nullptr ? content_hash(raw, *block_hashes) : has_hash ? content_hash(raw) : 0;
+  Bytes content = coded.subspan(8);
+  // What was deciphered lies in memory that the next frame needs.
+  if (ref.codec != Codec::kNone || !has_hash || content.size() != raw.size()) {
+    if (auto decoded = decompressor.decompress(ref.codec, content, raw); !decoded.has_value())
+      return Error(decoded.error().code(), damaged_frame(key, ref, decoded.error().message()).message());
+    content = raw;
+  }
+  const uint64_t hash = block_hashes != nullptr ? content_hash(content, *block_hashes)
+                        : has_hash              ? content_hash(content)
+                                                : 0;
   if (has_hash && hash != load_le<uint64_t>(coded.data()))
     return damaged_frame(key, ref, "content does not match its hash");
+  return content;
+}
+
+}  // namespace
+
+Result<Bytes> view_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
+                         Decompressor& decompressor, MutableBytes raw) {
+  return view(repository, key, ref, stored, decompressor, raw, nullptr);
+}
+
+Result<> decode_frame(const Repository& repository, const ObjectKey& key, const FrameRef& ref, Bytes stored,
+                      Decompressor& decompressor, MutableBytes raw, std::vector<uint64_t>* block_hashes) {
+  TRY_ASSIGN(const Bytes content, view(repository, key, ref, stored, decompressor, raw, block_hashes));
+  if (content.data() != raw.data()) std::memcpy(raw.data(), content.data(), raw.size());
   return {};
 }
 

@@ -56,13 +56,17 @@ struct CodedFrame {
   FrameType type = FrameType::kMeta;
   Codec codec = Codec::kNone;
   uint32_t raw_bytes = 0;
-  Buffer coded;  // Content hash and coded bytes.
+  Buffer coded;   // Content hash and coded bytes.
+  Bytes uncoded;  // In their place behind the hash: the raw bytes, if code_frame_in_place() leaves them as they are.
 };
 
 /// Code `raw` into `frame`, whose buffer is reused.
 /// Shape: `raw` holds 1..kFrameRawBytesMax bytes. `block_hashes`, if given, gets the hash of each 8 KiB appended.
 Result<> code_frame(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
                     std::vector<uint64_t>* block_hashes = nullptr);
+/// The same, but bytes that stay as they are are not copied: `raw` must outlive the frame's last use.
+Result<> code_frame_in_place(FrameType type, Bytes raw, Compressor& compressor, CodedFrame& frame,
+                             std::vector<uint64_t>* block_hashes = nullptr);
 
 /// Write one container into every repository of a set, with the same frames at the same offsets. The object appears at
 /// commit(). A repository that fails is left behind as RepositorySet::fail() says; an error is returned when none is

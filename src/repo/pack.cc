@@ -143,7 +143,7 @@ Result<ExtentRef> PackWriter::append(Bytes raw, const std::vector<ExtentPiece>& 
   if (s.set.failed) return State::lost();
   if (!s.pack.has_value()) TRY(s.open());
   s.hashes.clear();
-  TRY(code_frame(FrameType::kExtent, raw, s.compressor, s.frame, &s.hashes));
+  TRY(code_frame_in_place(FrameType::kExtent, raw, s.compressor, s.frame, &s.hashes));
   TRY_ASSIGN(const FrameRef ref, s.pack->append(s.frame));
   const ExtentRef extent{s.pack_index, ref.offset, ref.stored_bytes, ref.raw_bytes, ref.codec};
   encode_extent(s.pieces, pieces, s.previous_path, s.hashes);

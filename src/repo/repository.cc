@@ -162,7 +162,7 @@ std::vector<std::byte> Repository::identity_bytes(const FrameIdentity& identity)
   return std::move(bytes).take();
 }
 
-Tag Repository::tag(const FrameIdentity& identity, Bytes sealed) const {
+Tag Repository::tag(const FrameIdentity& identity, Bytes coded, Bytes following) const {
   Hasher64 hasher;
   hasher.update(id_);
   hasher.update(as_bytes(identity.key.value));
@@ -173,7 +173,7 @@ Tag Repository::tag(const FrameIdentity& identity, Bytes sealed) const {
   fields[12] = static_cast<std::byte>(identity.type);
   fields[13] = static_cast<std::byte>(identity.codec);
   hasher.update(fields);
-  return seeded_tag(sealed, hasher.digest());
+  return seeded_tag(coded, following, hasher.digest());
 }
 
 }  // namespace pgark

@@ -66,8 +66,8 @@ class Repository {
   ObjectKeyring* keyring() const { return keyring_.get(); }
   /// What binds a frame of a sealed repository to its place.
   std::vector<std::byte> identity_bytes(const FrameIdentity& identity) const;
-  /// Tag of the bytes of a frame that is not encrypted. One pass, thread-safe.
-  Tag tag(const FrameIdentity& identity, Bytes coded) const;
+  /// Tag of the bytes of a frame that is not encrypted, the last of which may lie elsewhere. One pass, thread-safe.
+  Tag tag(const FrameIdentity& identity, Bytes coded, Bytes following = {}) const;
 
  private:
   Repository(ObjectStore& store, const RepositoryId& id, std::unique_ptr<ObjectKeyring> keyring)

@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -15,6 +16,12 @@ namespace {
 // The kernel is told to write back this much at a time, so that commit's fsync finds little left to do.
 constexpr uint64_t kWriteBackBytes = 8u << 20;
 constexpr int kRaceRetriesMax = 1000;
+// Writes are gathered to this size and begin at its multiples: the page cache then takes them in folios as large, which
+// costs a fraction of what the same bytes cost in pieces that begin anywhere. A larger buffer would not stay in the
+// processor's own cache.
+constexpr size_t kWriteBytes = 512u << 10;
+// Most objects are smaller than this.
+constexpr size_t kSmallBytes = 16u << 10;
 
 }  // namespace
 
@@ -71,6 +78,30 @@ PosixWriter::~PosixWriter() {
 
 Result<> PosixWriter::append(Bytes data) {
   if (failure_.has_value()) return *failure_;
+  bytes_ += data.size();
+  while (!data.empty()) {
+    if (gathered_.empty() && data.size() >= kWriteBytes) {
+      const size_t whole = data.size() / kWriteBytes * kWriteBytes;
+      TRY(write(data.first(whole)));
+      data = data.subspan(whole);
+      continue;
+    }
+    const size_t take = std::min(data.size(), kWriteBytes - gathered_.size());
+    gathered_.reserve(gathered_.size() + take <= kSmallBytes ? kSmallBytes : kWriteBytes);
+    gathered_.append(data.first(take));
+    data = data.subspan(take);
+    if (gathered_.size() == kWriteBytes) TRY(write_gathered());
+  }
+  return {};
+}
+
+Result<> PosixWriter::write_gathered() {
+  TRY(write(gathered_));
+  gathered_.clear();
+  return {};
+}
+
+Result<> PosixWriter::write(Bytes data) {
   while (!data.empty()) {
     const ssize_t n = ::write(file_.fd(), data.data(), data.size());
     if (n < 0 && errno == EINTR) continue;
@@ -78,20 +109,22 @@ Result<> PosixWriter::append(Bytes data) {
       failure_ = root_.fail(errno, "write object", key_.value);
       return *failure_;
     }
-    bytes_ += static_cast<uint64_t>(n);
+    written_ += static_cast<uint64_t>(n);
     data = data.subspan(static_cast<size_t>(n));
   }
-  if (bytes_ - write_back_from_ >= kWriteBackBytes) {
+  if (written_ - write_back_from_ >= kWriteBackBytes) {
     // Only a head start: file systems that know no such call do all the work in commit().
     static_cast<void>(::sync_file_range(file_.fd(), static_cast<off_t>(write_back_from_),
-                                        static_cast<off_t>(bytes_ - write_back_from_), SYNC_FILE_RANGE_WRITE));
-    write_back_from_ = bytes_;
+                                        static_cast<off_t>(written_ - write_back_from_), SYNC_FILE_RANGE_WRITE));
+    write_back_from_ = written_;
   }
   return {};
 }
 
 Result<ObjectInfo> PosixWriter::commit() && {
   if (failure_.has_value()) return *failure_;
+  TRY(write_gathered());
+  gathered_ = Buffer();
   if (::fdatasync(file_.fd()) != 0) return root_.fail(errno, "fsync object", key_.value);
   root_.observe(PosixEvent::kSyncFile, key_.value);
   struct stat status {};

@@ -31,6 +31,8 @@ class PosixWriter final : public ObjectWriter {
         file_(std::move(file)),
         temporary_(std::move(temporary)) {}
 
+  Result<> write(Bytes data);
+  Result<> write_gathered();
   /// Give the file its name, if nothing has it. Errors: kAlreadyExists, kInvalid for a directory, kUnsupported.
   Result<> publish();
   Result<> publish_by_link();
@@ -41,8 +43,10 @@ class PosixWriter final : public ObjectWriter {
   const std::string name_;
   File opened_directory_;
   File file_;
-  std::string temporary_;  // Empty once nothing is left to remove.
-  uint64_t bytes_ = 0;
+  std::string temporary_;         // Empty once nothing is left to remove.
+  uint64_t bytes_ = 0;            // Appended.
+  Buffer gathered_;               // The last of them, on their way into the file.
+  uint64_t written_ = 0;          // In the file.
   uint64_t write_back_from_ = 0;  // What lies before is on its way to the disk.
   std::optional<Error> failure_;  // Of an append; commit() must not hide it.
 };
