@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 
+#include "core/page_cache.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
@@ -271,16 +273,59 @@ TEST_F(BackupCopyTest, PagesAreNotLookedAtWithoutChecksums) {
   EXPECT_THAT(copied_.at("base/1/16500").entry.bad_blocks, IsEmpty());
 }
 
-TEST_F(BackupCopyTest, ReadsNoFasterThanTheLimit) {
+TEST_F(BackupCopyTest, ReadsAsFastAsTheLimitAllowsAndNoFaster) {
   Rng rng(1);
   for (int i = 0; i < 8; ++i) cluster_.put("base/1/" + std::to_string(16500 + i), random_content(rng, kMiB));
   BackupCopyOptions wanted = options();
   wanted.check_pages = false;
+  wanted.workers = 1;  // Of several, each one's sleep would pass time for all.
   RateLimiter limiter(4 * kMiB, clock_);
   wanted.read_limiter = &limiter;
   ASSERT_TRUE(copy(plan(), wanted).has_value());
-  EXPECT_GE(clock_.steady().time_since_epoch(), std::chrono::seconds(2)) << "8 MiB at 4 MiB a second";
-  EXPECT_GT(limiter.waited().count(), 0);
+  const auto took = clock_.steady().time_since_epoch();
+  EXPECT_GE(took, std::chrono::milliseconds(2000)) << "8 MiB at 4 MiB a second";
+  EXPECT_LE(took, std::chrono::milliseconds(2100)) << "and what a cluster has besides";
+  EXPECT_GE(limiter.waited(), std::chrono::milliseconds(1999)) << "but for what rounding up a sleep adds";
+}
+
+/// Which pages of a file are in memory.
+std::vector<bool> pages_in_memory(const std::string& path) {
+  const File file = File::open(path, O_RDONLY).value();
+  return cached_pages(file, 0, static_cast<uint64_t>(file.stat().value().st_size)).value();
+}
+
+TEST_F(BackupCopyTest, LeavesThePageCacheAsItWas) {
+  Rng rng(1);
+  // A small file, one with an end of its own, one that is half in memory, and one that is wholly.
+  const std::map<std::string, uint64_t> sizes = {
+      {"small", 20'000}, {"large", 7 * kMiB + 777}, {"half", 4 * kMiB}, {"warm", 3 * kMiB}};
+  std::map<std::string, std::vector<bool>> before;
+  for (const auto& [name, bytes] : sizes) {
+    cluster_.put(name, random_content(rng, bytes));
+    const File file = File::open(cluster_.at(name), O_RDWR).value();
+    ASSERT_TRUE(file.fsync().has_value());
+    if (name != "warm") {
+      ASSERT_EQ(::posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
+    }
+    before[name] = pages_in_memory(cluster_.at(name));
+    if (name != "half") continue;
+    if (std::count(before[name].begin(), before[name].end(), true) > 0)
+      GTEST_SKIP() << "files in " << cluster_.data() << " live in memory (TMPDIR names another place)";
+    ASSERT_EQ(::posix_fadvise(file.fd(), 0, 0, POSIX_FADV_RANDOM), 0);
+    Buffer part(64 << 10);
+    for (uint64_t at = kMiB; at < bytes; at += 2 * part.size())
+      ASSERT_EQ(file.pread(part.bytes(), at).value(), part.size());
+    before[name] = pages_in_memory(cluster_.at(name));
+  }
+  ASSERT_GT(std::count(before["half"].begin(), before["half"].end(), true), 0);
+  ASSERT_EQ(std::count(before["warm"].begin(), before["warm"].end(), false), 0);
+  BackupCopyOptions wanted = options();
+  wanted.check_pages = false;
+  ASSERT_TRUE(copy(plan(), wanted).has_value());
+  for (const auto& [name, bytes] : sizes) {
+    EXPECT_EQ(pages_in_memory(cluster_.at(name)), before[name]) << name;
+    EXPECT_EQ(copied_.at(name).entry.bytes, bytes);
+  }
 }
 
 TEST_F(BackupCopyTest, StopsOnRequest) {

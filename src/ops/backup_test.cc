@@ -112,6 +112,20 @@ TEST_F(BackupTest, RecordsWhatARestoreMustKnow) {
   EXPECT_TRUE(server_.was_asked("pg_backup_stop("));
 }
 
+TEST_F(BackupTest, ReadsTheClusterNoFasterThanItIsTold) {
+  cluster_.put("base/1/16501", std::string(4u << 20, 'x'));
+  request_.check_pages = false;
+  request_.process_max = 1;
+  auto report = run();
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  const auto at_will = report->copying;
+  request_.read_bytes_per_second_max = 1u << 20;
+  report = run();
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_GE(report->copying - at_will, std::chrono::milliseconds(4000));
+  EXPECT_LE(report->copying - at_will, std::chrono::milliseconds(4200));
+}
+
 TEST_F(BackupTest, BadPagesAreReportedAndTheBackupIsThere) {
   std::string page = sample_page(0, {0x500}, 'a');
   page[4000] ^= 1;

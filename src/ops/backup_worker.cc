@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/page_cache.h"
 #include "pg/control.h"
 #include "pg/page.h"
 #include "pg/relation_path.h"
@@ -28,7 +29,7 @@ constexpr size_t kPatientPagesMax = 32;
 constexpr std::chrono::seconds kPositionWaitMax{3};
 constexpr std::chrono::milliseconds kPositionPoll{10};
 // Changed blocks asked of the disk ahead of their reading.
-constexpr size_t kRangesAhead = 32;
+constexpr ptrdiff_t kRangesAhead = 32;
 
 /// Files that every running cluster has: their absence is no drop that WAL would replay.
 bool must_exist(std::string_view path) { return path == "PG_VERSION" || path == "global/pg_filenode.map"; }
@@ -151,6 +152,7 @@ class PriorBlocks {
 struct Source {
   const File& file;
   const std::string& path;
+  CachePass& cache;
   bool keep_together = false;        // Small: better in one extent.
   const PriorFile* prior = nullptr;  // To be compared with; null: nothing is.
   PriorBlocks* older = nullptr;      // Its blocks; with `prior`.
@@ -304,17 +306,18 @@ struct CopyWorker::State {
     auto range = std::partition_point(ranges.begin(), ranges.end(),
                                       [&](const BlockRange& r) { return r.end * kHashBlockBytes <= begin; });
     auto ahead = range;
+    CachePass cache(file);
     for (; range != ranges.end() && range->begin * kHashBlockBytes < end; ++range) {
-      // Random reads one at a time leave a disk idle: tell it early what comes.
-      for (; ahead != ranges.end() && ahead - range < static_cast<ptrdiff_t>(kRangesAhead); ++ahead)
-        if (const uint64_t from = ahead->begin * kHashBlockBytes; from < end)
-          ::posix_fadvise(
-              file.fd(), static_cast<off_t>(from),
-              static_cast<off_t>(std::min<uint64_t>((ahead->end - ahead->begin) * kHashBlockBytes, kReadAheadBytes)),
-              POSIX_FADV_WILLNEED);
+      // Random reads one at a time leave a disk idle: tell it early what comes. A long range does so by itself.
+      for (ahead = std::max(ahead, range); ahead != ranges.end() && ahead - range < kRangesAhead; ++ahead) {
+        const uint64_t from = std::max(begin, ahead->begin * kHashBlockBytes);
+        const uint64_t to = std::min(end, ahead->end * kHashBlockBytes);
+        if (from >= to || to - from > kReadAheadBytes) break;
+        cache.announce(from, to);
+      }
       const uint64_t from = std::max(begin, range->begin * kHashBlockBytes);
       const uint64_t to = std::min(end, range->end * kHashBlockBytes);
-      TRY(copy_stretch({file, path, false, nullptr, nullptr}, from, to, pages, runs, cancel));
+      TRY(copy_stretch({file, path, cache, false, nullptr, nullptr}, from, to, pages, runs, cancel));
     }
     return {};
   }
@@ -322,15 +325,17 @@ struct CopyWorker::State {
   Result<> copy_whole(const File& file, const std::string& path, uint64_t begin, uint64_t end, const PriorFile* prior,
                       PartRuns& runs, const CancelToken& cancel) {
     const bool small = end - std::min(begin, end) <= kSmallFileBytes;
+    // The kernel's own reading ahead would come before the question what is in memory; ours goes far enough.
     if (!small)
-      ::posix_fadvise(file.fd(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_SEQUENTIAL);
+      ::posix_fadvise(file.fd(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_RANDOM);
+    CachePass cache(file);
     auto pages = page_context(file, path);
     std::optional<PriorBlocks> older;
     if (prior != nullptr) {
       older.emplace(*prior, options.prior->hashes, unreadable_packs);
       remember_bad_blocks(*prior, begin, end, runs);
     }
-    return copy_stretch({file, path, small, prior, older ? &*older : nullptr}, begin, end, pages, runs, cancel);
+    return copy_stretch({file, path, cache, small, prior, older ? &*older : nullptr}, begin, end, pages, runs, cancel);
   }
 
   /// Read and settle the blocks of a file from `begin` to `end`.
@@ -339,13 +344,14 @@ struct CopyWorker::State {
     for (uint64_t offset = begin; offset < end;) {
       TRY(cancel.check());
       const uint64_t want = std::min<uint64_t>(kReadBytes, end - offset);
-      if (offset + want < end)
-        ::posix_fadvise(source.file.fd(), static_cast<off_t>(offset + want),
-                        static_cast<off_t>(std::min(kReadAheadBytes, end - offset - want)), POSIX_FADV_WILLNEED);
+      // In large steps, and not at all for what is read at once.
+      const uint64_t ahead = (offset + want) / kReadAheadBytes * kReadAheadBytes + 2 * kReadAheadBytes;
+      source.cache.announce(offset, std::min(end, ahead), offset + want < end);
       if (options.read_limiter != nullptr) TRY(options.read_limiter->take(want, &cancel));
       TRY_ASSIGN(const size_t got, fill(source.file, offset, want));
       if (pages.has_value()) TRY(check_pages(*pages, offset, got, runs, cancel));
       TRY(gather(source, offset, got, runs));
+      source.cache.passed(offset + got);
       progress.bytes_done.fetch_add(want, std::memory_order_relaxed);
       if (got < want) {
         // It was truncated: WAL replays that. What the plan counts on and is not there is zeros.
