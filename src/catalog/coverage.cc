@@ -133,9 +133,9 @@ class Chain {
   }
 
   const Run* run_with(uint64_t number) const {
-    for (const Run& run : runs_)
-      if (run.first <= number && number <= run.last) return &run;
-    return nullptr;
+    const auto run =
+        std::partition_point(runs_.begin(), runs_.end(), [&](const Run& one) { return one.last < number; });
+    return run != runs_.end() && run->first <= number ? &*run : nullptr;
   }
 
   /// Where recovery that reads `run` ends.
@@ -403,8 +403,11 @@ class Surveyor {
       } else {
         broken.from_lsn = pg::segment_start(chain.segment(hole.first), segments_.bytes());
       }
-      for (const BackupMeta* backup : backups) {
-        if (segments_.number(backup->start_lsn) <= hole.last || run_of(chain, *backup) == nullptr) continue;
+      const auto behind = std::partition_point(backups.begin(), backups.end(), [&](const BackupMeta* one) {
+        return segments_.number(one->start_lsn) <= hole.last;
+      });
+      for (const BackupMeta* backup : std::ranges::subrange(behind, backups.end())) {
+        if (run_of(chain, *backup) == nullptr) continue;
         broken.to = backup->stopped;
         broken.to_lsn = backup->stop_lsn;
         broken.backup_after = backup->label;
@@ -547,22 +550,62 @@ bool WalCoverage::needs_backup() const {
 
 namespace {
 
-/// Whether a rule of retention let it go: only WAL on the way from one backup to another is.
-bool is_expired(const CoverageGap& gap, const CoverageRequest& request, uint32_t segment_bytes) {
-  const auto expired = request.expired.find(gap.timeline);
-  if (expired == request.expired.end() || !gap.damage.empty()) return false;
-  if (expired->second && gap.end > pg::segment_start({gap.timeline, *expired->second}, segment_bytes)) return false;
-  return std::none_of(request.backups.begin(), request.backups.end(), [&](const BackupMeta& backup) {
-    return backup.start_timeline <= gap.timeline && gap.timeline <= backup.stop_timeline &&
-           backup.start_lsn < gap.end && gap.begin < backup.stop_lsn;
-  });
-}
+/// Tells which gaps a rule of retention let go: only WAL on the way from one backup to another is.
+class ExpiredGaps {
+ public:
+  ExpiredGaps(const CoverageRequest& request, uint32_t segment_bytes)
+      : request_(request), segment_bytes_(segment_bytes) {
+    for (const BackupMeta& backup : request.backups) {
+      if (backup.start_timeline == backup.stop_timeline)
+        own_[backup.start_timeline].push_back({backup.start_lsn, backup.stop_lsn});
+      else
+        spanning_.push_back(&backup);
+    }
+    for (auto& [timeline, spans] : own_) {
+      std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
+      Lsn end;
+      for (Span& span : spans) span.end = end = std::max(end, span.end);
+    }
+  }
+
+  bool has(const CoverageGap& gap) const {
+    const auto expired = request_.expired.find(gap.timeline);
+    if (expired == request_.expired.end() || !gap.damage.empty()) return false;
+    if (expired->second && gap.end > pg::segment_start({gap.timeline, *expired->second}, segment_bytes_)) return false;
+    return !is_of_backup(gap);
+  }
+
+ private:
+  /// WAL of backups that begin up to here; `end` is the furthest of any of them.
+  struct Span {
+    Lsn begin;
+    Lsn end;
+  };
+
+  bool is_of_backup(const CoverageGap& gap) const {
+    if (const auto own = own_.find(gap.timeline); own != own_.end()) {
+      const auto after = std::partition_point(own->second.begin(), own->second.end(),
+                                              [&](const Span& span) { return span.begin < gap.end; });
+      if (after != own->second.begin() && gap.begin < std::prev(after)->end) return true;
+    }
+    return std::any_of(spanning_.begin(), spanning_.end(), [&](const BackupMeta* backup) {
+      return backup->start_timeline <= gap.timeline && gap.timeline <= backup->stop_timeline &&
+             backup->start_lsn < gap.end && gap.begin < backup->stop_lsn;
+    });
+  }
+
+  const CoverageRequest& request_;
+  const uint32_t segment_bytes_;
+  std::map<TimelineId, std::vector<Span>> own_;  // Of backups that end on the timeline they began on.
+  std::vector<const BackupMeta*> spanning_;      // Others: few.
+};
 
 }  // namespace
 
 Result<WalCoverage> wal_coverage(WalCatalog& wal, const CoverageRequest& request) {
   TRY_ASSIGN(WalCoverage coverage, Surveyor(wal, request).run());
-  const auto expired = [&](const CoverageGap& gap) { return is_expired(gap, request, wal.segment_bytes()); };
+  const ExpiredGaps expired_gaps(request, wal.segment_bytes());
+  const auto expired = [&](const CoverageGap& gap) { return expired_gaps.has(gap); };
   for (TimelineCoverage& timeline : coverage.timelines) {
     std::erase_if(timeline.gaps, expired);
     for (BrokenRange& range : timeline.broken) std::erase_if(range.gaps, expired);
