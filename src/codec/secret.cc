@@ -1,13 +1,12 @@
 #include "codec/secret.h"
 
 #include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/rand.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
+#include <cerrno>
 
 #include "core/check.h"
 
@@ -61,11 +60,16 @@ void wipe(std::string& text) {
   text.clear();
 }
 
+// From the kernel, and not from a generator of OpenSSL's: that one is seeded from here as well, and setting it up took a
+// process that asks for a few bytes more than a millisecond.
 Result<> random_bytes(MutableBytes out) {
-  CHECK(out.size() <= INT_MAX);
-  if (RAND_priv_bytes(reinterpret_cast<unsigned char*>(out.data()), static_cast<int>(out.size())) == 1) return {};
-  ERR_clear_error();
-  return Error(Errc::kTransient, "draw random bytes: the system has none to give");
+  while (!out.empty()) {
+    const ssize_t got = ::getrandom(out.data(), out.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return errno_error(errno, "draw random bytes").with_code(Errc::kTransient);
+    out = out.subspan(static_cast<size_t>(got));
+  }
+  return {};
 }
 
 }  // namespace pgark

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <mutex>
 #include <utility>
 
 #include "core/check.h"
+#include "net/libcurl.h"
 
 namespace pgark {
 namespace {
@@ -15,17 +15,11 @@ namespace {
 constexpr std::chrono::milliseconds kTickMax{500};  // Between looks at the cancel token and at deadlines.
 constexpr int kIdleMs = 60'000;                     // Orders wake the thread.
 
-bool init_curl() {
-  static std::once_flag once;
-  static bool ok = false;
-  std::call_once(once, [] { ok = ::curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK; });
-  return ok;
-}
-
 }  // namespace
 
 Result<std::shared_ptr<HttpLoop>> HttpLoop::start(HttpOptions options) {
-  CURLM* multi = init_curl() ? ::curl_multi_init() : nullptr;
+  TRY(load_libcurl());
+  CURLM* multi = curl().multi_init();
   if (multi == nullptr) return Error(Errc::kInternal, "start libcurl: out of resources");
   // Calls that are still held when the client goes own the loop together with it.
   std::shared_ptr<HttpLoop> loop(new HttpLoop(std::move(options), multi));
@@ -40,14 +34,14 @@ Result<std::shared_ptr<HttpLoop>> HttpLoop::start(HttpOptions options) {
 }
 
 HttpLoop::HttpLoop(HttpOptions options, CURLM* multi) : options_(std::move(options)), multi_(multi) {
-  ::curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(std::max(options_.connections_max, 1u)));
-  ::curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+  curl().multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(std::max(options_.connections_max, 1u)));
+  curl().multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
 }
 
 HttpLoop::~HttpLoop() {
   stop();
-  for (CURL* easy : idle_) ::curl_easy_cleanup(easy);
-  ::curl_multi_cleanup(multi_);
+  for (CURL* easy : idle_) curl().easy_cleanup(easy);
+  curl().multi_cleanup(multi_);
 }
 
 void HttpLoop::stop() {
@@ -60,7 +54,7 @@ void HttpLoop::stop() {
 }
 
 void HttpLoop::wake() {
-  if (!woken_.exchange(true)) ::curl_multi_wakeup(multi_);
+  if (!woken_.exchange(true)) curl().multi_wakeup(multi_);
 }
 
 void HttpLoop::submit(Slot& slot) {
@@ -104,11 +98,11 @@ void HttpLoop::release(Slot& slot) {
 void HttpLoop::run() {
   while (take_orders()) {
     int running = 0;
-    ::curl_multi_perform(multi_, &running);
+    curl().multi_perform(multi_, &running);
     collect();
     if (options_.cancel != nullptr && options_.cancel->cancelled()) drop_all(Errc::kCancelled, "stopped on request");
     check_deadlines();
-    ::curl_multi_poll(multi_, nullptr, 0, wait_ms(), nullptr);
+    curl().multi_poll(multi_, nullptr, 0, wait_ms(), nullptr);
     woken_.store(false);
   }
   drop_all(Errc::kCancelled, "the client was closed");
@@ -138,7 +132,7 @@ bool HttpLoop::take_orders() {
 
 void HttpLoop::begin(Slot& slot) {
   if (idle_.empty()) {
-    slot.easy = ::curl_easy_init();
+    slot.easy = curl().easy_init();
     if (slot.easy == nullptr) {
       return complete(slot, slot.transfer.give_up(Errc::kInternal, "libcurl is out of resources"));
     }
@@ -146,21 +140,21 @@ void HttpLoop::begin(Slot& slot) {
     slot.easy = idle_.back();
     idle_.pop_back();
   }
-  ::curl_easy_setopt(slot.easy, CURLOPT_PRIVATE, &slot);
+  curl().easy_setopt(slot.easy, CURLOPT_PRIVATE, &slot);
   running_.push_back(&slot);
   if (auto ready = slot.transfer.prepare(slot.easy); !ready) return retire(slot, std::move(ready).error());
-  if (::curl_multi_add_handle(multi_, slot.easy) != CURLM_OK) {
+  if (curl().multi_add_handle(multi_, slot.easy) != CURLM_OK) {
     retire(slot, slot.transfer.give_up(Errc::kInternal, "libcurl does not take the transfer"));
   }
 }
 
 void HttpLoop::collect() {
   int left = 0;
-  while (const CURLMsg* message = ::curl_multi_info_read(multi_, &left)) {
+  while (const CURLMsg* message = curl().multi_info_read(multi_, &left)) {
     if (message->msg != CURLMSG_DONE) continue;
     const CURLcode code = message->data.result;  // The message is gone once the handle is removed.
     Slot* slot = nullptr;
-    ::curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &slot);
+    curl().easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &slot);
     CHECK(slot != nullptr);
     retire(*slot, slot->transfer.finish(code));
   }
@@ -186,8 +180,8 @@ void HttpLoop::drop_all(Errc code, const char* cause) {
 }
 
 void HttpLoop::retire(Slot& slot, Result<HttpResponse> result) {
-  ::curl_multi_remove_handle(multi_, slot.easy);  // Of one that was not added: no harm.
-  ::curl_easy_reset(slot.easy);                   // The handle points into the transfer.
+  curl().multi_remove_handle(multi_, slot.easy);  // Of one that was not added: no harm.
+  curl().easy_reset(slot.easy);                   // The handle points into the transfer.
   idle_.push_back(std::exchange(slot.easy, nullptr));
   running_.erase(std::remove(running_.begin(), running_.end(), &slot), running_.end());
   complete(slot, std::move(result));

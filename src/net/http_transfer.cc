@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/version.h"
+#include "net/libcurl.h"
 
 namespace pgark {
 namespace {
@@ -73,8 +74,8 @@ HttpTransfer::HttpTransfer(HttpRequest request, const HttpOptions& options)
     : request_(std::move(request)), options_(options) {}
 
 void HttpTransfer::free_lists() {
-  ::curl_slist_free_all(headers_);
-  ::curl_slist_free_all(connect_to_);
+  curl().slist_free_all(headers_);
+  curl().slist_free_all(connect_to_);
   headers_ = nullptr;
   connect_to_ = nullptr;
 }
@@ -93,61 +94,61 @@ Result<> HttpTransfer::prepare(CURL* easy) {
 }
 
 void HttpTransfer::set_request(CURL* easy) {
-  ::curl_easy_setopt(easy, CURLOPT_URL, request_.url.c_str());
-  ::curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-  ::curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  ::curl_easy_setopt(easy, CURLOPT_USERAGENT, fmt::format("pgark/{}", kVersion).c_str());
+  curl().easy_setopt(easy, CURLOPT_URL, request_.url.c_str());
+  curl().easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+  curl().easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl().easy_setopt(easy, CURLOPT_USERAGENT, fmt::format("pgark/{}", kVersion).c_str());
   const bool with_body = !request_.body.empty() || request_.method == "PUT" || request_.method == "POST";
   if (request_.method == "HEAD") {
-    ::curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    curl().easy_setopt(easy, CURLOPT_NOBODY, 1L);
   } else if (with_body) {
     // As an upload whatever the method is: libcurl's own POST would add a Content-Type.
-    ::curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-    ::curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request_.body.size()));
-    ::curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request_.method.c_str());
+    curl().easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+    curl().easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request_.body.size()));
+    curl().easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request_.method.c_str());
   } else if (request_.method != "GET") {
-    ::curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request_.method.c_str());
+    curl().easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request_.method.c_str());
   }
 }
 
 void HttpTransfer::set_connection(CURL* easy) {
   const bool large = request_.body.size() > kSmallBytes || request_.into.size() > kSmallBytes;
   // No PIPEWAIT: requests would stand still until the first handshake told that the server has no HTTP/2.
-  ::curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+  curl().easy_setopt(easy, CURLOPT_HTTP_VERSION,
                      static_cast<long>(large ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
-  ::curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, large ? kLargeBufferBytes : kSmallBufferBytes);
-  ::curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, large ? kLargeBufferBytes : kSmallBufferBytes);
-  ::curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout.count()));
-  ::curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-  ::curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  ::curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
-  ::curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 15L);
-  ::curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl().easy_setopt(easy, CURLOPT_BUFFERSIZE, large ? kLargeBufferBytes : kSmallBufferBytes);
+  curl().easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, large ? kLargeBufferBytes : kSmallBufferBytes);
+  curl().easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout.count()));
+  curl().easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+  curl().easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl().easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
+  curl().easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 15L);
+  curl().easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   // A name server that is silent must not hold up the thread of all transfers when one of them is given up.
-  ::curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-  ::curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl().easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  curl().easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   // http_proxy is not for us: plain HTTP goes to metadata services and to test servers.
-  if (has_prefix_ignoring_case(request_.url, "http:")) ::curl_easy_setopt(easy, CURLOPT_PROXY, "");
+  if (has_prefix_ignoring_case(request_.url, "http:")) curl().easy_setopt(easy, CURLOPT_PROXY, "");
   if (!options_.connect_host.empty() || options_.connect_port != 0) {
     const std::string port = options_.connect_port != 0 ? std::to_string(options_.connect_port) : std::string();
     const std::string host = options_.connect_host.empty() ? std::string() : bracketed(options_.connect_host);
-    connect_to_ = ::curl_slist_append(nullptr, fmt::format("::{}:{}", host, port).c_str());
-    ::curl_easy_setopt(easy, CURLOPT_CONNECT_TO, connect_to_);
+    connect_to_ = curl().slist_append(nullptr, fmt::format("::{}:{}", host, port).c_str());
+    curl().easy_setopt(easy, CURLOPT_CONNECT_TO, connect_to_);
   }
 }
 
 void HttpTransfer::set_trust(CURL* easy) {
-  ::curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, options_.verify_tls ? 1L : 0L);
-  ::curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, options_.verify_tls ? 2L : 0L);
+  curl().easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, options_.verify_tls ? 1L : 0L);
+  curl().easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, options_.verify_tls ? 2L : 0L);
   if (options_.ca_file.empty() && options_.ca_path.empty()) return;
   // Instead of the system's authorities, of which libcurl knows a file and a directory.
-  ::curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.empty() ? nullptr : options_.ca_file.c_str());
-  ::curl_easy_setopt(easy, CURLOPT_CAPATH, options_.ca_path.empty() ? nullptr : options_.ca_path.c_str());
+  curl().easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.empty() ? nullptr : options_.ca_file.c_str());
+  curl().easy_setopt(easy, CURLOPT_CAPATH, options_.ca_path.empty() ? nullptr : options_.ca_path.c_str());
 }
 
 Result<> HttpTransfer::set_headers(CURL* easy) {
   // Waiting for "100 Continue" would cost a round trip, and a second where a server does not send it.
-  headers_ = ::curl_slist_append(nullptr, "Expect:");
+  headers_ = curl().slist_append(nullptr, "Expect:");
   for (const HttpHeader& header : request_.headers) {
     if (header.name.empty() || !is_plain(header.name) || !is_plain(header.value) ||
         header.name.find(':') != std::string::npos) {
@@ -155,27 +156,27 @@ Result<> HttpTransfer::set_headers(CURL* easy) {
     }
     // libcurl's way to say that a header is there and empty.
     const std::string line = header.value.empty() ? header.name + ";" : header.name + ": " + header.value;
-    headers_ = ::curl_slist_append(headers_, line.c_str());
+    headers_ = curl().slist_append(headers_, line.c_str());
   }
-  ::curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers_);
+  curl().easy_setopt(easy, CURLOPT_HTTPHEADER, headers_);
   return {};
 }
 
 void HttpTransfer::set_callbacks(CURL* easy) {
-  ::curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, curl_text_);
-  ::curl_easy_setopt(easy, CURLOPT_READFUNCTION, &HttpTransfer::on_read);
-  ::curl_easy_setopt(easy, CURLOPT_READDATA, this);
-  ::curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, &HttpTransfer::on_seek);
-  ::curl_easy_setopt(easy, CURLOPT_SEEKDATA, this);
-  ::curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &HttpTransfer::on_header);
-  ::curl_easy_setopt(easy, CURLOPT_HEADERDATA, this);
-  ::curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &HttpTransfer::on_body);
-  ::curl_easy_setopt(easy, CURLOPT_WRITEDATA, this);
-  ::curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, &HttpTransfer::on_progress);
-  ::curl_easy_setopt(easy, CURLOPT_XFERINFODATA, this);
-  ::curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
-  ::curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, &HttpTransfer::on_request);
-  ::curl_easy_setopt(easy, CURLOPT_PREREQDATA, this);
+  curl().easy_setopt(easy, CURLOPT_ERRORBUFFER, curl_text_);
+  curl().easy_setopt(easy, CURLOPT_READFUNCTION, &HttpTransfer::on_read);
+  curl().easy_setopt(easy, CURLOPT_READDATA, this);
+  curl().easy_setopt(easy, CURLOPT_SEEKFUNCTION, &HttpTransfer::on_seek);
+  curl().easy_setopt(easy, CURLOPT_SEEKDATA, this);
+  curl().easy_setopt(easy, CURLOPT_HEADERFUNCTION, &HttpTransfer::on_header);
+  curl().easy_setopt(easy, CURLOPT_HEADERDATA, this);
+  curl().easy_setopt(easy, CURLOPT_WRITEFUNCTION, &HttpTransfer::on_body);
+  curl().easy_setopt(easy, CURLOPT_WRITEDATA, this);
+  curl().easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, &HttpTransfer::on_progress);
+  curl().easy_setopt(easy, CURLOPT_XFERINFODATA, this);
+  curl().easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+  curl().easy_setopt(easy, CURLOPT_PREREQFUNCTION, &HttpTransfer::on_request);
+  curl().easy_setopt(easy, CURLOPT_PREREQDATA, this);
 }
 
 size_t HttpTransfer::on_read(char* into, size_t size, size_t count, void* self) {
@@ -215,7 +216,7 @@ bool HttpTransfer::take_header(std::string_view line) {
   const std::string_view text = trim(line);
   if (text.empty()) {
     long status = 0;
-    ::curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
+    curl().easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
     response_.status = static_cast<int>(status);
     return true;
   }
@@ -244,7 +245,7 @@ bool HttpTransfer::take_body(Bytes data) {
   Buffer& body = response_.body;
   if (body.empty()) {
     curl_off_t announced = -1;
-    ::curl_easy_getinfo(easy_, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+    curl().easy_getinfo(easy_, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
     if (announced > 0) {
       body.reserve(std::min({static_cast<size_t>(announced), request_.body_max, kReserveBytesMax}));
     }
@@ -307,7 +308,7 @@ Error HttpTransfer::give_up(Errc code, std::string_view cause) {
 Result<HttpResponse> HttpTransfer::finish(CURLcode code) {
   if (code == CURLE_OK || stop_ == Stop::kBodyEnough) {
     curl_off_t seconds = 0;
-    if (!response_.header("retry-after").empty()) ::curl_easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &seconds);
+    if (!response_.header("retry-after").empty()) curl().easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &seconds);
     response_.retry_after = std::chrono::seconds(std::max<curl_off_t>(seconds, 0));
     return std::move(response_);
   }
@@ -366,7 +367,7 @@ bool HttpTransfer::may_have_arrived() const {
   if (request_.repeatable || attempts_ == 0) return false;
   // Nobody acts on a request whose announced body did not come whole.
   curl_off_t sent = 0;
-  ::curl_easy_getinfo(easy_, CURLINFO_SIZE_UPLOAD_T, &sent);
+  curl().easy_getinfo(easy_, CURLINFO_SIZE_UPLOAD_T, &sent);
   return static_cast<size_t>(sent) >= request_.body.size();
 }
 
@@ -396,8 +397,8 @@ std::string HttpTransfer::cause_of(CURLcode code) const {
       break;
   }
   long system_error = 0;
-  ::curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
-  std::string text = uncapitalized(::curl_easy_strerror(code));
+  curl().easy_getinfo(easy_, CURLINFO_OS_ERRNO, &system_error);
+  std::string text = uncapitalized(curl().easy_strerror(code));
   if (system_error != 0) text += ": " + std::generic_category().message(static_cast<int>(system_error));
   return text;
 }

@@ -1,0 +1,65 @@
+// Looking up libcurl's functions.
+#include "net/libcurl.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <string>
+#include <type_traits>
+
+#include "core/check.h"
+
+namespace pgark {
+namespace {
+
+constexpr const char* kLibrary = "libcurl.so.4";  // Of all releases since 7.16.
+
+struct LoadedCurl {
+  LibCurl functions;
+  std::string error;     // Empty: all functions are there.
+  bool started = false;  // curl_global_init() was content.
+};
+
+LoadedCurl load() {
+  LoadedCurl loaded;
+  // Never unloaded: threads may still be in it when the process ends. Lazily bound: most of what it brings is not called.
+  void* library = ::dlopen(kLibrary, RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* reason = ::dlerror();
+    loaded.error = reason != nullptr ? reason : "unknown reason";
+    return loaded;
+  }
+  const auto find = [&](auto& function, const char* name) {
+    void* found = ::dlsym(library, name);
+    if (found == nullptr && loaded.error.empty()) loaded.error = fmt::format("it has no {}", name);
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(found);
+  };
+#define PGARK_LIBCURL_FIND(name) find(loaded.functions.name, "curl_" #name);
+  PGARK_LIBCURL_FUNCTIONS(PGARK_LIBCURL_FIND)
+#undef PGARK_LIBCURL_FIND
+  if (loaded.error.empty()) loaded.started = loaded.functions.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+  return loaded;
+}
+
+const LoadedCurl& library() {
+  static const LoadedCurl loaded = load();
+  return loaded;
+}
+
+}  // namespace
+
+Result<> load_libcurl() {
+  if (!library().error.empty()) {
+    return Error(Errc::kUnsupported, fmt::format("load {}: {}", kLibrary, library().error))
+        .with_hint("install libcurl 7.85 or later (Debian: libcurl4, Red Hat: libcurl)");
+  }
+  if (!library().started) return Error(Errc::kInternal, "start libcurl: out of resources");
+  return {};
+}
+
+const LibCurl& curl() {
+  CHECK(library().error.empty());
+  return library().functions;
+}
+
+}  // namespace pgark
