@@ -3,6 +3,9 @@
 #include "pg/wal_index_build.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "pg/relation_path.h"
@@ -23,9 +26,34 @@ const WalBlockRef* heap_block(const WalRecord& record, uint8_t id) {
   return nullptr;
 }
 
+/// Below this many, comparing is quicker.
+constexpr size_t kRadixSortMin = 256;
+
+/// Sort by digits of 11 bits, leaving out those that are 0 in every number. Blocks of a busy table come in any order
+/// and by the ten thousand; comparing them took a fifth of the pass over a segment.
+void radix_sort(std::vector<uint32_t>& numbers) {
+  constexpr unsigned kDigitBits = 11;
+  constexpr size_t kDigits = size_t{1} << kDigitBits;
+  std::vector<uint32_t> other(numbers.size());
+  const uint32_t all = std::accumulate(numbers.begin(), numbers.end(), uint32_t{0}, std::bit_or<>{});
+  for (unsigned shift = 0; shift < 32 && all >> shift != 0; shift += kDigitBits) {
+    const auto digit = [shift](uint32_t number) { return (number >> shift) & (kDigits - 1); };
+    std::array<uint32_t, kDigits> begins{};
+    for (const uint32_t number : numbers) ++begins[digit(number)];
+    uint32_t at = 0;
+    for (uint32_t& begin : begins) at += std::exchange(begin, at);
+    for (const uint32_t number : numbers) other[begins[digit(number)]++] = number;
+    numbers.swap(other);
+  }
+}
+
 void sort_once_each(std::vector<uint32_t>& blocks) {
   if (std::ranges::is_sorted(blocks, std::ranges::less_equal{})) return;
-  std::ranges::sort(blocks);
+  if (blocks.size() < kRadixSortMin) {
+    std::ranges::sort(blocks);
+  } else {
+    radix_sort(blocks);
+  }
   blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
 }
 
