@@ -40,7 +40,10 @@ struct PriorItem {
   std::vector<PartTask> tasks;
 };
 
-bool is_control(std::string_view path) { return path == pg::kControlFilePath; }
+bool is_control(const BackupPlan& plan, const PlannedEntry& entry) {
+  // Without a path made for every file of a million.
+  return plan.name(entry) == "pg_control" && plan.path(entry) == pg::kControlFilePath;
+}
 
 FileEntry entry_of(const BackupPlan& plan, const PlannedEntry& planned) {
   FileEntry entry;
@@ -101,7 +104,7 @@ struct BackupCopier::State {
     for (uint32_t index = 0; index < entries.size(); ++index) {
       const PlannedEntry& entry = entries[index];
       if (entry.kind != EntryKind::kFile) continue;
-      if (is_control(plan.path(entry))) {
+      if (is_control(plan, entry)) {
         control = index;
         continue;
       }
@@ -333,6 +336,7 @@ Result<> BackupCopier::for_each_entry(
   static const std::vector<ExtentRef> kNoExtents;
   PartRuns runs;
   std::vector<std::pair<uint64_t, uint32_t>> by_extent;  // Key and first part.
+  by_extent.reserve(s.plan.file_count());                // Growing, it would be there twice.
   size_t part = 0;
   for (uint32_t index = 0; index < entries.size(); ++index) {
     if (s.control == index) continue;

@@ -2,6 +2,7 @@
 #include "ops/backup_plan.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
 #include <pwd.h>
@@ -22,9 +23,15 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "pg/relation_path.h"
+#include "pipe/task_group.h"
 
 namespace pgark {
 namespace {
+
+// Entries of one directory that are looked at together; what stat(2) says of them is held in memory.
+constexpr size_t kStatBatch = 8192;
+// Fewer are not worth another thread.
+constexpr size_t kStatsPerThread = 1024;
 
 using FileId = std::pair<dev_t, ino_t>;
 
@@ -55,6 +62,36 @@ Result<std::optional<struct stat>> status_of(const std::string& path, bool follo
   if ((follow ? ::stat(path.c_str(), &status) : ::lstat(path.c_str(), &status)) == 0) return std::optional(status);
   if (errno == ENOENT || errno == ENOTDIR || (follow && errno == ELOOP)) return std::optional<struct stat>();
   return errno_error(errno, "stat '" + path + "'");
+}
+
+/// Status of some entries of a directory, links not followed; no value for those that are not there any more.
+Result<> stat_entries(const File& directory, std::span<const std::string> names,
+                      std::span<std::optional<struct stat>> statuses) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    struct stat status {};
+    statuses[i].reset();
+    if (::fstatat(directory.fd(), names[i].c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0)
+      statuses[i] = status;
+    else if (errno != ENOENT && errno != ENOTDIR)
+      return errno_error(errno, "stat '" + directory.path() + "/" + names[i] + "'");
+  }
+  return {};
+}
+
+/// The same by several threads: cold inodes come from the disk side by side, and warm ones cost a system call each.
+Result<> stat_entries(const File& directory, std::span<const std::string> names,
+                      std::span<std::optional<struct stat>> statuses, size_t workers, const CancelToken& cancel) {
+  workers = std::min(workers, names.size() / kStatsPerThread);
+  if (workers <= 1) return stat_entries(directory, names, statuses);
+  const size_t share = (names.size() + workers - 1) / workers;
+  TaskGroup group(&cancel);
+  for (size_t first = 0; first < names.size(); first += share) {
+    const size_t count = std::min(share, names.size() - first);
+    group.spawn([&directory, some = names.subspan(first, count), into = statuses.subspan(first, count)] {
+      return stat_entries(directory, some, into);
+    });
+  }
+  return group.wait();
 }
 
 Result<std::string> read_link(const std::string& path) {
@@ -103,23 +140,23 @@ std::optional<uint32_t> parse_oid(std::string_view name) {
 }  // namespace
 
 std::string BackupPlan::path(const PlannedEntry& entry) const {
-  const std::string& directory = directories_[entry.directory];
-  const std::string_view name = std::string_view(names_).substr(entry.name_at, entry.name_bytes);
-  if (directory.empty()) return std::string(name);
+  const std::string& parent = directory(entry);
+  if (parent.empty()) return std::string(name(entry));
   std::string path;
-  path.reserve(directory.size() + 1 + name.size());
-  return path.append(directory).append("/").append(name);
+  path.reserve(parent.size() + 1 + entry.name_bytes);
+  return path.append(parent).append("/").append(name(entry));
 }
 
 /// Builds a plan.
 class PlanWalker {
  public:
   PlanWalker(std::string data_directory, const pg::ExclusionContext& exclusions,
-             const std::vector<std::string>& excluded, const CancelToken& cancel)
+             const std::vector<std::string>& excluded, const CancelToken& cancel, unsigned workers)
       : root_(std::move(data_directory)),
         exclusions_(exclusions),
         excluded_(excluded.begin(), excluded.end()),
-        cancel_(cancel) {}
+        cancel_(cancel),
+        workers_(workers) {}
 
   Result<BackupPlan> walk() && {
     const auto real_root = real_path(root_);
@@ -162,24 +199,39 @@ class PlanWalker {
     const bool relations = pg::is_relation_directory(path);
     const pg::UnloggedRelations unlogged(relations ? std::span<const std::string>(*listed)
                                                    : std::span<const std::string>());
+    std::erase_if(*listed, [&](const std::string& name) { return relations && unlogged.drops(name); });
     plan_.directories_.push_back(path);
     const auto directory = static_cast<uint32_t>(plan_.directories_.size() - 1);
-    for (const std::string& name : *listed) {
-      if (relations && unlogged.drops(name)) continue;
-      TRY(visit(directory, name));
+    // The table of exclusions has nothing to say about ordinary relation files, of which there may be millions.
+    const bool plain =
+        relations && excluded_.empty() && pg::classify_path(exclusions_, path, true) == pg::Inclusion::kInclude;
+    std::vector<std::optional<struct stat>> statuses;
+    for (size_t first = 0; first < listed->size(); first += kStatBatch) {
+      TRY(cancel_.check());
+      const auto names =
+          std::span<const std::string>(*listed).subspan(first, std::min(kStatBatch, listed->size() - first));
+      statuses.resize(names.size());
+      // Opened for this alone: directories may lie deeper in each other than a process may have open files.
+      auto opened = File::open(physical(path), O_PATH | O_DIRECTORY);
+      if (!opened.has_value() && opened.error().code() == Errc::kNotFound) return {};
+      if (!opened.has_value()) return std::move(opened).error();
+      TRY(stat_entries(*opened, names, statuses, workers_, cancel_));
+      TRY(opened->close());
+      for (size_t i = 0; i < names.size(); ++i)
+        if (statuses[i].has_value()) TRY(visit(directory, names[i], *statuses[i], plain));
     }
     return {};
   }
 
-  Result<> visit(uint32_t directory, const std::string& name) {
+  Result<> visit(uint32_t directory, const std::string& name, const struct stat& status, bool plain) {
+    if (plain && S_ISREG(status.st_mode) && pg::parse_relation_file_name(name).has_value())
+      return add_file(directory, name, status);
     const std::string& parent = plan_.directories_[directory];
     const std::string path = parent.empty() ? name : parent + "/" + name;
     if (excluded_.contains(path)) return {};
-    TRY_ASSIGN(const auto status, status_of(physical(path), false));
-    if (!status.has_value()) return {};
-    if (S_ISLNK(status->st_mode)) return visit_link(directory, name, path, *status);
-    if (S_ISDIR(status->st_mode)) return visit_directory(directory, name, path, *status);
-    if (S_ISREG(status->st_mode)) return visit_file(directory, name, path, *status);
+    if (S_ISLNK(status.st_mode)) return visit_link(directory, name, path, status);
+    if (S_ISDIR(status.st_mode)) return visit_directory(directory, name, path, status);
+    if (S_ISREG(status.st_mode)) return visit_file(directory, name, path, status);
     if (pg::classify_path(exclusions_, path, false) == pg::Inclusion::kInclude)
       warn(fmt::format("'{}' is neither file, directory nor link: not backed up", physical(path)));
     return {};
@@ -187,6 +239,10 @@ class PlanWalker {
 
   Result<> visit_file(uint32_t directory, const std::string& name, const std::string& path, const struct stat& status) {
     if (pg::classify_path(exclusions_, path, false) != pg::Inclusion::kInclude) return {};
+    return add_file(directory, name, status);
+  }
+
+  Result<> add_file(uint32_t directory, const std::string& name, const struct stat& status) {
     TRY(add(directory, name, EntryKind::kFile, status));
     plan_.file_count_ += 1;
     plan_.bytes_ += static_cast<uint64_t>(status.st_size);
@@ -287,6 +343,7 @@ class PlanWalker {
   const pg::ExclusionContext& exclusions_;
   const std::set<std::string> excluded_;
   const CancelToken& cancel_;
+  const unsigned workers_;
   std::string real_root_;
   BackupPlan plan_;
   std::set<FileId> tablespace_ids_;
@@ -295,8 +352,9 @@ class PlanWalker {
 };
 
 Result<BackupPlan> plan_backup(const std::string& data_directory, const pg::ExclusionContext& exclusions,
-                               const std::vector<std::string>& excluded, const CancelToken& cancel) {
-  TRY_ASSIGN_CTX(BackupPlan plan, PlanWalker(data_directory, exclusions, excluded, cancel).walk(), "plan backup");
+                               const std::vector<std::string>& excluded, const CancelToken& cancel, unsigned workers) {
+  TRY_ASSIGN_CTX(BackupPlan plan, PlanWalker(data_directory, exclusions, excluded, cancel, workers).walk(),
+                 "plan backup");
   return plan;
 }
 

@@ -44,6 +44,11 @@ class BackupPlan {
  public:
   const std::deque<PlannedEntry>& entries() const { return entries_; }
   std::string path(const PlannedEntry& entry) const;
+  /// The path in two: that of the directory, empty for the data directory itself, and the name in it.
+  const std::string& directory(const PlannedEntry& entry) const { return directories_[entry.directory]; }
+  std::string_view name(const PlannedEntry& entry) const {
+    return std::string_view(names_).substr(entry.name_at, entry.name_bytes);
+  }
   const PlannedOwner& owner(const PlannedEntry& entry) const { return owners_[entry.owner]; }
   const std::string& link_target(const PlannedEntry& entry) const { return link_targets_.at(entry.bytes); }
 
@@ -70,9 +75,11 @@ class BackupPlan {
 /// Walk a data directory.
 /// Shape:  paths are relative to it, through links too. global/pg_control is in the plan; it is the caller's to copy
 ///         last. What vanishes during the walk is not in the plan. `excluded`: further paths to leave out; one that
-///         ends with a slash keeps the directory and leaves out what is in it.
+///         ends with a slash keeps the directory and leaves out what is in it. The entries of large directories are
+///         looked at by `workers` threads.
 /// Errors: kPermission, naming the directory that cannot be read; of other system calls; kCancelled.
 Result<BackupPlan> plan_backup(const std::string& data_directory, const pg::ExclusionContext& exclusions,
-                               const std::vector<std::string>& excluded, const CancelToken& cancel);
+                               const std::vector<std::string>& excluded, const CancelToken& cancel,
+                               unsigned workers = 1);
 
 }  // namespace pgark

@@ -24,12 +24,12 @@ static_assert(sizeof(PlannedEntry) <= 40);
 
 class BackupPlanTest : public ::testing::Test {
  protected:
-  BackupPlan plan(const std::vector<std::string>& excluded = {}) {
+  BackupPlan plan(const std::vector<std::string>& excluded = {}, unsigned workers = 1) {
     pg::ExclusionContext exclusions;
     exclusions.major = {15};
     exclusions.tablespace_directory = pg::tablespace_directory_name({15}, SampleCluster::kCatalog);
     const CancelToken cancel;
-    auto made = plan_backup(cluster_.data(), exclusions, excluded, cancel);
+    auto made = plan_backup(cluster_.data(), exclusions, excluded, cancel, workers);
     EXPECT_TRUE(made.has_value()) << made.error().to_string();
     return std::move(*made);
   }
@@ -86,6 +86,39 @@ TEST_F(BackupPlanTest, CountsFilesAndBytesAndKeepsOwnersAndModes) {
   }
   EXPECT_EQ(made.file_count(), files);
   EXPECT_EQ(made.bytes(), bytes);
+}
+
+TEST_F(BackupPlanTest, IsTheSameForLargeDirectoriesHoweverManyWorkersLook) {
+  // More than are looked at together, and enough for several threads; among them what is no ordinary relation file.
+  std::set<std::string> expected;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::string path = "base/1/" + std::to_string(20'000 + i);
+    cluster_.put(path, i % 3 == 0 ? "" : std::string(static_cast<size_t>(i % 7), 'r'));
+    expected.insert("f " + path);
+  }
+  cluster_.put("base/1/20001_init", "of an unlogged relation");
+  cluster_.put("base/1/t3_20002", "temporary");
+  cluster_.put("base/1/pg_internal.init", "cache");
+  cluster_.put("base/1/pgsql_tmp1.0", "sort");
+  cluster_.put("base/1/20003.pgsql", "no relation's name, but kept");
+  cluster_.link("base/1/30000", "nothing");
+  expected.erase("f base/1/20001");
+  expected.insert({"f base/1/20001_init", "f base/1/20003.pgsql", "l base/1/30000 -> nothing", "f base/1/PG_VERSION"});
+  const BackupPlan alone = plan({}, 1);
+  const auto found = lines(alone);
+  std::set<std::string> in_directory;
+  for (const std::string& line : found)
+    if (line.find("base/1/") != std::string::npos) in_directory.insert(line);
+  EXPECT_EQ(in_directory, expected);
+  const BackupPlan together = plan({}, 4);
+  EXPECT_EQ(lines(together), found);
+  EXPECT_EQ(together.bytes(), alone.bytes());
+  for (size_t i = 0; i < alone.entries().size(); ++i) {
+    EXPECT_EQ(together.entries()[i].bytes, alone.entries()[i].bytes);
+    EXPECT_EQ(together.entries()[i].modified_us, alone.entries()[i].modified_us);
+  }
+  // A path that the user leaves out may be a relation's.
+  EXPECT_THAT(lines(plan({"base/1/20004"}, 4)), Not(Contains("f base/1/20004")));
 }
 
 TEST_F(BackupPlanTest, FollowsLinksThatLeadOutsideAndRecordsBoth) {
