@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -23,6 +24,7 @@
 #include "pg/backup_label.h"
 #include "pg/control.h"
 #include "pg/wal.h"
+#include "pipe/task_group.h"
 #include "repo/manifest.h"
 
 namespace pgark {
@@ -64,16 +66,23 @@ class Backup {
     TRY(choose_label());
     TRY(start());
     TRY_ASSIGN(const BackupPlan plan, make_plan());
+    // What changed is told by WAL that is archived.
+    if (prior_.has_value()) TRY(finish_archiving_checks());
     TRY(open_base(plan));
     PackSet packs(repositories_, request_.stanza, meta_.label);
     BackupCopier copier(plan, copy_options(), packs, position_, clock_, progress_);
     TRY(copy(copier, packs));
+    if (base_ != nullptr) base_->end_copy();
+    TRY(finish_archiving_checks());
     TRY(stop());
+    // While the server archives the last WAL everything else is made ready; nothing is committed before that is there.
+    progress_.phase = "write manifest";
+    TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
+    TRY_ASSIGN_CTX(ManifestWriter manifest, write_manifest(copier), manifest_context());
     progress_.phase = "wait for WAL";
     if (request_.wait_for_wal) TRY(wait_for_wal());
     progress_.phase = "write manifest";
-    TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
-    TRY(write_manifest(copier, packs));
+    TRY(commit_manifest(std::move(manifest), copier, packs));
     report_.meta = std::move(meta_);
     report_.elapsed = since(clock_, begun_);
     report_.pack_count = packs.count();
@@ -283,24 +292,53 @@ class Backup {
     TRY_ASSIGN(meta_.start_lsn,
                start_backup(session_, server_.major, "pgark backup " + meta_.label, request_.start_fast));
     TRY(update_position());
-    if (!request_.wait_for_wal) return {};
-    progress_.phase = "check archiving";
-    const std::string context = "check that WAL reaches the repository";
     // Of a standby alone only the last WAL of the backup shows whether it is archived.
     PgSession* asked = archiving();
-    if (asked == nullptr) return {};
-    TRY_CTX(for_each_repository([&](const Repository& repository) {
-              return check_wal_arrives(archive_wait(repository), server_.timeline, meta_.start_lsn,
-                                       meta_.wal_segment_bytes, *asked);
+    if (!request_.wait_for_wal || asked == nullptr) return {};
+    TRY(for_each_repository([&](const Repository& repository) -> Result<> {
+      archiving_checks_.try_emplace(&repository, archive_wait(repository), server_.timeline, meta_.start_lsn,
+                                    meta_.wal_segment_bytes, *asked);
+      return {};
+    }));
+    return look_at_archiving();
+  }
+
+  /// See whether WAL has reached the repositories by now; the backup goes on meanwhile.
+  Result<> look_at_archiving() {
+    return check_archiving([](ArchivingCheck& check) { return check.look(); });
+  }
+
+  /// Wait until it is known of every repository.
+  Result<> finish_archiving_checks() {
+    if (archiving_checks_.empty()) return {};
+    progress_.phase = "check archiving";
+    return check_archiving([](ArchivingCheck& check) -> Result<bool> {
+      TRY(check.wait());
+      return true;
+    });
+  }
+
+  template <typename Ask>
+  Result<> check_archiving(Ask ask) {
+    TRY_CTX(for_each_repository([&](const Repository& repository) -> Result<> {
+              const auto check = archiving_checks_.find(&repository);
+              if (check == archiving_checks_.end()) return {};
+              TRY_ASSIGN(const bool sure, ask(check->second));
+              if (sure) archiving_checks_.erase(check);
+              return {};
             }),
-            context);
+            "check that WAL reaches the repository");
     return {};
   }
 
   Result<BackupPlan> make_plan() {
     progress_.phase = "list files";
-    TRY(collect_cluster_facts(session_, server_, request_.connect, request_.data_directory, meta_, report_.warnings));
-    for (const std::string& warning : report_.warnings) log_warn("{}", warning);
+    // What the server is asked takes a session for each database, and the list of files the disk: both at once.
+    TaskGroup facts(&cancel_);
+    facts.spawn([this] {
+      return collect_cluster_facts(session_, server_, request_.connect, request_.data_directory, meta_,
+                                   report_.warnings);
+    });
     pg::ExclusionContext exclusions;
     exclusions.major = server_.major;
     if (server_.settings.contains("log_directory"))
@@ -308,7 +346,10 @@ class Backup {
     if (server_.settings.contains("stats_temp_directory"))
       exclusions.stats_temp_directory = inside(request_.data_directory, server_.setting("stats_temp_directory"));
     exclusions.tablespace_directory = pg::tablespace_directory_name(server_.major, meta_.catalog_version);
-    TRY_ASSIGN(BackupPlan plan, plan_backup(request_.data_directory, exclusions, request_.exclude, cancel_));
+    auto planned = plan_backup(request_.data_directory, exclusions, request_.exclude, cancel_, request_.process_max);
+    TRY(facts.wait());
+    TRY_ASSIGN(BackupPlan plan, std::move(planned));
+    for (const std::string& warning : report_.warnings) log_warn("{}", warning);
     report_.warnings.insert(report_.warnings.end(), plan.warnings().begin(), plan.warnings().end());
     adopt_tablespaces(plan);
     log_info("backup {}: {} files of {} bytes in '{}'", meta_.label, plan.file_count(), plan.bytes(),
@@ -428,6 +469,7 @@ class Backup {
 
   /// Ask for the insert position now and then: pages are judged by it, and it tells early that the session is lost.
   Result<> while_copying() {
+    TRY(look_at_archiving());
     if (clock_.steady() < position_asked_ + kPositionEvery) return {};
     return update_position();
   }
@@ -492,7 +534,7 @@ class Backup {
     if (request_.from_standby && request_.primary != nullptr)
       TRY(finish_segment(*request_.primary, meta_.stop_lsn, meta_.wal_segment_bytes));
     TRY_CTX(for_each_repository([&](const Repository& repository) {
-              return wait_for_segments(archive_wait(repository), segments, archiving());
+              return SegmentArrival(archive_wait(repository), segments, archiving()).wait();
             }),
             "wait for the WAL of backup " + meta_.label);
     return for_each_repository([this](const Repository& repository) { return bring_history(repository); });
@@ -551,15 +593,22 @@ class Backup {
     }
   }
 
-  Result<> write_manifest(const BackupCopier& copier, const PackSet& packs) {
+  std::string manifest_context() const { return "write manifest of backup " + meta_.label; }
+
+  /// Write the list of files. Nobody sees it before it is committed.
+  Result<ManifestWriter> write_manifest(const BackupCopier& copier) {
     TRY(cancel_.check());
-    const std::string context = "write manifest of backup " + meta_.label;
-    TRY_ASSIGN_CTX(ManifestWriter writer, ManifestWriter::create(repositories_, request_.stanza, meta_.label), context);
-    TRY_CTX(copier.for_each_entry([&](const FileEntry& entry, const std::vector<ExtentRef>& extents) -> Result<> {
+    TRY_ASSIGN(ManifestWriter writer, ManifestWriter::create(repositories_, request_.stanza, meta_.label));
+    TRY(copier.for_each_entry([&](const FileEntry& entry, const std::vector<ExtentRef>& extents) -> Result<> {
       note(entry, extents);
       return writer.add(entry, extents);
-    }),
-            context);
+    }));
+    return writer;
+  }
+
+  Result<> commit_manifest(ManifestWriter writer, const BackupCopier& copier, const PackSet& packs) {
+    TRY(cancel_.check());
+    const std::string context = manifest_context();
     meta_.stored_bytes = packs.stored_bytes();
     const std::vector<PackName> names = copier.pack_table(meta_.label, packs.count());
     report_.needed_pack_count = static_cast<uint32_t>(names.size());
@@ -633,6 +682,7 @@ class Backup {
   ClusterFiles files_;
   BackupMeta meta_;
   BackupReport report_;
+  std::map<const Repository*, ArchivingCheck> archiving_checks_;  // Of those where it is not known yet.
   InsertPosition position_;
   std::chrono::steady_clock::time_point position_asked_{};
 

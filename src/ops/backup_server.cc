@@ -21,8 +21,11 @@ namespace {
 
 // postmaster.pid is written when the postmaster begins, its start time is taken once it has set itself up.
 constexpr int64_t kStartTimeSkewMax_s = 300;
-constexpr std::chrono::milliseconds kWalPollFirst{50};
+// A look at a directory costs nothing, and a segment is archived in some 50 ms if nothing is in its way.
+constexpr std::chrono::milliseconds kWalPollFirst{10};
 constexpr std::chrono::milliseconds kWalPollMax{1000};
+// What comes by itself is there by then.
+constexpr std::chrono::milliseconds kBringAfter{1500};
 
 template <typename T>
 std::optional<T> parse_number(std::string_view text) {
@@ -203,58 +206,104 @@ Result<StoppedBackup> stop_backup(PgSession& session, pg::PgMajor major) {
   return stopped;
 }
 
-Result<> wait_for_segments(const ArchiveWait& wait, const std::vector<std::string>& segments, PgSession* session) {
-  const auto deadline = wait.clock.steady() + wait.timeout;
-  auto pause = kWalPollFirst;
-  size_t arrived = 0;
-  while (arrived < segments.size()) {
-    TRY(wait.cancel.check());
+SegmentArrival::SegmentArrival(ArchiveWait wait, std::vector<std::string> segments, PgSession* session)
+    : wait_(std::move(wait)),
+      segments_(std::move(segments)),
+      session_(session),
+      deadline_(wait_.clock.steady() + wait_.timeout),
+      bring_from_(wait_.clock.steady() + kBringAfter),
+      next_look_(wait_.clock.steady()),
+      pause_(kWalPollFirst) {}
+
+Result<bool> SegmentArrival::look() {
+  const Time now = wait_.clock.steady();
+  if (now < next_look_) return false;
+  for (; arrived_ < segments_.size(); ++arrived_) {
     TRY_ASSIGN(const auto copies,
-               find_wal_copies(wait.repository, wait.stanza, wait.cluster_number, segments[arrived]));
-    if (!copies.empty()) {
-      ++arrived;
-      pause = kWalPollFirst;
-      continue;
-    }
-    if (wait.clock.steady() >= deadline) {
-      const std::string state = session == nullptr ? std::string() : ": " + archiver_state(*session);
-      return Error(Errc::kTransient, fmt::format("WAL segment {} did not reach {} within {} s{}", segments[arrived],
-                                                 wait.repository.store().describe(),
-                                                 std::chrono::duration<double>(wait.timeout).count(), state))
-          .with_hint(
-              "look into the server's log for messages of archive_command, and check that it names this repository "
-              "and stanza " +
-              wait.stanza)
-          .with_hint("raise archive-timeout if archiving is only slow");
-    }
-    // The longest pause has been waited: what comes by itself is there by now.
-    if (wait.bring && pause == kWalPollMax) wait.bring(segments[arrived]);
-    wait.clock.sleep_for(pause);
-    pause = std::min(pause * 2, kWalPollMax);
+               find_wal_copies(wait_.repository, wait_.stanza, wait_.cluster_number, segments_[arrived_]));
+    if (copies.empty()) break;
+    pause_ = kWalPollFirst;
   }
-  return {};
+  if (arrived_ == segments_.size()) return true;
+  if (now >= deadline_) return late();
+  if (wait_.bring && now >= bring_from_) {
+    wait_.bring(segments_[arrived_]);
+    bring_from_ = now + kWalPollMax;
+  }
+  next_look_ = wait_.clock.steady() + pause_;
+  pause_ = std::min(pause_ * 3 / 2, kWalPollMax);
+  return false;
 }
 
-Result<> check_wal_arrives(const ArchiveWait& wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes,
-                           PgSession& session) {
-  const pg::WalSegment first = pg::segment_at(timeline, start, wal_segment_bytes);
-  if (first.number == 0) return {};
-  const std::string before = pg::segment_name({timeline, first.number - 1}, wal_segment_bytes);
-  TRY_ASSIGN(const auto copies, find_wal_copies(wait.repository, wait.stanza, wait.cluster_number, before));
-  if (!copies.empty()) return {};
+Result<> SegmentArrival::wait() {
+  for (;;) {
+    TRY(wait_.cancel.check());
+    TRY_ASSIGN(const bool arrived, look());
+    if (arrived) return {};
+    wait_.clock.sleep_for(std::chrono::ceil<std::chrono::milliseconds>(next_look_ - wait_.clock.steady()));
+  }
+}
+
+Error SegmentArrival::late() const {
+  const std::string state = session_ == nullptr ? std::string() : ": " + archiver_state(*session_);
+  return Error(Errc::kTransient, fmt::format("WAL segment {} did not reach {} within {} s{}", segments_[arrived_],
+                                             wait_.repository.store().describe(),
+                                             std::chrono::duration<double>(wait_.timeout).count(), state))
+      .with_hint(
+          "look into the server's log for messages of archive_command, and check that it names this repository and "
+          "stanza " +
+          wait_.stanza)
+      .with_hint("raise archive-timeout if archiving is only slow");
+}
+
+ArchivingCheck::ArchivingCheck(ArchiveWait wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes,
+                               PgSession& session)
+    : wait_(std::move(wait)),
+      timeline_(timeline),
+      start_(start),
+      wal_segment_bytes_(wal_segment_bytes),
+      session_(session) {}
+
+Result<> ArchivingCheck::begin() {
+  if (sure_ || awaited_.has_value()) return {};
+  const pg::WalSegment first = pg::segment_at(timeline_, start_, wal_segment_bytes_);
+  sure_ = first.number == 0;
+  if (sure_) return {};
+  const std::string before = pg::segment_name({timeline_, first.number - 1}, wal_segment_bytes_);
+  const auto find = [&] { return find_wal_copies(wait_.repository, wait_.stanza, wait_.cluster_number, before); };
+  TRY_ASSIGN(const auto copies, find());
+  sure_ = !copies.empty();
+  if (sure_) return {};
   // If nothing was written since the last switch, the start finished no segment: the one before was archived earlier,
   // perhaps when archive_command was another. Only a segment finished now tells where WAL goes now.
   TRY_ASSIGN(const auto state,
-             session.query_value("SELECT CASE WHEN last_archived_wal >= $1 AND length(last_archived_wal) = 24 "
-                                 "THEN 'past' ELSE '' END FROM pg_stat_archiver",
-                                 {before}));
-  if (state != "past") return wait_for_segments(wait, {before}, &session);
-  const auto found = find_wal_copies(wait.repository, wait.stanza, wait.cluster_number, before);
-  if (found.has_value() && !found->empty()) return {};  // It arrived between the two questions.
-  TRY_CTX(session.exec("SELECT pg_create_restore_point('pgark archive check')"), "write a record to archive");
-  TRY_ASSIGN_CTX(const std::string probe, session.query_value("SELECT pg_walfile_name(pg_switch_wal())"),
+             session_.query_value("SELECT CASE WHEN last_archived_wal >= $1 AND length(last_archived_wal) = 24 "
+                                  "THEN 'past' ELSE '' END FROM pg_stat_archiver",
+                                  {before}));
+  if (state != "past") {
+    awaited_.emplace(wait_, std::vector{before}, &session_);
+    return {};
+  }
+  const auto found = find();
+  sure_ = found.has_value() && !found->empty();  // It arrived between the two questions.
+  if (sure_) return {};
+  TRY_CTX(session_.exec("SELECT pg_create_restore_point('pgark archive check')"), "write a record to archive");
+  TRY_ASSIGN_CTX(const std::string probe, session_.query_value("SELECT pg_walfile_name(pg_switch_wal())"),
                  "switch WAL segment");
-  return wait_for_segments(wait, {probe}, &session);
+  awaited_.emplace(wait_, std::vector{probe}, &session_);
+  return {};
+}
+
+Result<bool> ArchivingCheck::look() {
+  TRY(begin());
+  if (sure_) return true;
+  return awaited_->look();
+}
+
+Result<> ArchivingCheck::wait() {
+  TRY(begin());
+  if (sure_) return {};
+  return awaited_->wait();
 }
 
 }  // namespace pgark

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -71,13 +72,53 @@ struct ArchiveWait {
   std::function<void(const std::string& segment)> bring{};
 };
 
-/// Wait until all `segments` are in the repository. `session`: asked what the archiver says when time is up; may be
-/// null. Errors: kTransient naming the first missing segment, the archiver's last success and failure.
-Result<> wait_for_segments(const ArchiveWait& wait, const std::vector<std::string>& segments, PgSession* session);
+/// Segments on their way into the repository, looked for now and then while other work goes on.
+class SegmentArrival {
+ public:
+  /// `session`: asked what the archiver says when time is up; may be null.
+  SegmentArrival(ArchiveWait wait, std::vector<std::string> segments, PgSession* session);
 
-/// Make sure that the WAL of the backup which begins at `start` will arrive: the segment before it was finished by the
-/// start. If it was archived long ago, to wherever, a new segment is finished and waited for.
-Result<> check_wal_arrives(const ArchiveWait& wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes,
-                           PgSession& session);
+  /// Look whether all are there, if the last look is long enough ago: at first they are looked for often.
+  /// Errors: kTransient, once time is up, naming the first missing segment, the archiver's last success and failure.
+  Result<bool> look();
+  /// Wait until all are there. Errors: as look(); kCancelled.
+  Result<> wait();
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  Error late() const;
+
+  const ArchiveWait wait_;
+  const std::vector<std::string> segments_;
+  PgSession* const session_;
+  const Time deadline_;
+  Time bring_from_;
+  Time next_look_;
+  std::chrono::milliseconds pause_;
+  size_t arrived_ = 0;
+};
+
+/// Makes sure that the WAL of the backup which began at `start` will arrive: the segment before it was finished by the
+/// start. If that was archived long ago, to wherever, a new segment is finished and waited for.
+class ArchivingCheck {
+ public:
+  ArchivingCheck(ArchiveWait wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes, PgSession& session);
+
+  /// Whether it is sure by now. Errors: as SegmentArrival.
+  Result<bool> look();
+  Result<> wait();
+
+ private:
+  Result<> begin();
+
+  const ArchiveWait wait_;
+  const TimelineId timeline_;
+  const Lsn start_;
+  const uint32_t wal_segment_bytes_;
+  PgSession& session_;
+  bool sure_ = false;
+  std::optional<SegmentArrival> awaited_;
+};
 
 }  // namespace pgark
