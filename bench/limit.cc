@@ -41,6 +41,7 @@ constexpr size_t kExtentBytes = 128u << 10;
 constexpr size_t kPackExtents = 512;  // 64 MiB of raw bytes in a pack: what a thread of a restore takes at a time.
 constexpr uint64_t kPartBytes = 64u << 20;
 constexpr size_t kWriteBytes = 1u << 20;
+constexpr size_t kWriteAlignment = 512u << 10;  // The page cache takes what begins at its multiples in large folios.
 constexpr uint64_t kFlushBytes = 8u << 20;
 constexpr size_t kPageBytes = 8192;
 
@@ -164,7 +165,7 @@ class Stream {
   void add(int fd, uint32_t file, uint64_t begin, uint64_t end) {
     while (begin < end) {
       const size_t want = static_cast<size_t>(std::min<uint64_t>(kExtentBytes - used_, end - begin));
-      const size_t got = read_at(fd, raw_.get() + used_, want, begin);
+      const size_t got = read_at(fd, raw() + used_, want, begin);
       if (got == 0) break;
       if (pack_.pieces.empty() || pack_.pieces.back().file != file ||
           pack_.pieces.back().offset + pack_.pieces.back().bytes != begin)
@@ -184,13 +185,15 @@ class Stream {
   }
 
  private:
+  /// Where the extent is read to: what is not coded is written from there.
+  char* raw() { return options_.codec == "none" ? coded_.get() + buffered_ : raw_.get(); }
+
   void flush_extent() {
     if (used_ == 0) return;
     if (!out_) {
       pack_.name = "pack" + std::to_string(number_) + "-" + std::to_string(packs_.size());
       out_ = std::make_unique<Fd>(options_.out + "/" + pack_.name, O_WRONLY | O_CREAT | O_TRUNC);
     }
-    if (buffered_ + ZSTD_compressBound(kExtentBytes) > kBufferBytes) write_buffer();
     char* const to = coded_.get() + buffered_;
     size_t coded = 0;
     if (options_.codec == "zst") {
@@ -200,32 +203,22 @@ class Stream {
           LZ4_compress_default(raw_.get(), to, static_cast<int>(used_), LZ4_compressBound(static_cast<int>(used_))));
     }
     if (coded == 0 || coded >= used_) {
-      if (options_.codec == "none") {  // Nothing is gained by gathering what was read.
-        write_at(out_->get(), raw_.get(), used_, written_);
-        written_ += used_;
-        flush_behind();
-      } else {
-        std::memcpy(to, raw_.get(), used_);
-        buffered_ += used_;
-      }
+      if (raw() != to) std::memcpy(to, raw(), used_);
       coded = used_;
-    } else {
-      buffered_ += coded;
     }
+    buffered_ += coded;
+    if (buffered_ >= kWriteBytes) write_buffer(buffered_ / kWriteAlignment * kWriteAlignment);
     pack_.coded.push_back(static_cast<uint32_t>(coded));
     pack_.raw_bytes += used_;
     used_ = 0;
     if (pack_.coded.size() == kPackExtents) end_pack();
   }
 
-  void write_buffer() {
-    write_at(out_->get(), coded_.get(), buffered_, written_);
-    written_ += buffered_;
-    buffered_ = 0;
-    flush_behind();
-  }
-
-  void flush_behind() {
+  void write_buffer(size_t bytes) {
+    write_at(out_->get(), coded_.get(), bytes, written_);
+    written_ += bytes;
+    buffered_ -= bytes;
+    std::memmove(coded_.get(), coded_.get() + bytes, buffered_);
     if (written_ - flushed_ < kFlushBytes) return;
     begin_writeback(out_->get(), flushed_, written_ - flushed_);
     flushed_ = written_;
@@ -233,7 +226,7 @@ class Stream {
 
   void end_pack() {
     if (out_) {
-      if (buffered_ > 0) write_buffer();
+      if (buffered_ > 0) write_buffer(buffered_);
       begin_writeback(out_->get(), flushed_, written_ - flushed_);
     }
     out_.reset();
