@@ -13,6 +13,7 @@
 #include "core/thread_annotations.h"
 #include "ops/restore_source.h"
 #include "repo/block_hashes.h"
+#include "repo/frame_view.h"
 #include "repo/manifest.h"
 
 namespace pgark {
@@ -198,14 +199,14 @@ Result<size_t> ExtentSource::read(uint32_t pack, uint64_t offset, MutableBytes i
   return from;
 }
 
-Result<> ExtentSource::decode(size_t from, const ExtentRef& extent, Bytes stored, Decompressor& decompressor,
-                              MutableBytes raw) const {
+Result<Bytes> ExtentSource::decode(size_t from, const ObjectKey& key, const ExtentRef& extent, Bytes stored,
+                                   Decompressor& decompressor, MutableBytes raw) const {
   const Repository* repository = nullptr;
   {
     const MutexLock lock(state_->mu);
     repository = state_->members[from].repository;
   }
-  return decode_frame(*repository, key_of(extent.pack), extent.frame(), stored, decompressor, raw);
+  return view_frame(*repository, key, extent.frame(), stored, decompressor, raw);
 }
 
 Result<> ExtentSource::fetch_one(const ExtentRef& extent, std::optional<std::pair<size_t, Error>> known, Buffer& stored,

@@ -39,9 +39,10 @@ class ExtentSource {
   /// Shape:  the result says which it was, for decode() and failed().
   /// Errors: that of the repository in use, with what the others said.
   Result<size_t> read(uint32_t pack, uint64_t offset, MutableBytes into);
-  /// Check and decode an extent whose stored bytes came from repository `from`.
-  Result<> decode(size_t from, const ExtentRef& extent, Bytes stored, Decompressor& decompressor,
-                  MutableBytes raw) const;
+  /// Check and decode an extent whose stored bytes came from repository `from`, as view_frame(): the result is `raw`,
+  /// or a part of `stored`. `key` is that of its pack.
+  Result<Bytes> decode(size_t from, const ObjectKey& key, const ExtentRef& extent, Bytes stored,
+                       Decompressor& decompressor, MutableBytes raw) const;
   /// Fetch and decode one extent, repository after repository. `known`: an error and whose it is, which is not asked
   /// again. `stored` is for the bytes on their way.
   /// Errors: of the first that was asked, with what the others said; kCorrupt only if it is damaged in all that have

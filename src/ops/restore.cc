@@ -202,7 +202,7 @@ Result<> fill(ExtentSource& source, const std::string& stanza, const RestoreRequ
   report.fetched_bytes = totals.fetched_bytes;
   report.written_bytes = totals.written_bytes;
   TRY_ASSIGN(const pg::RecoveryFiles files, settle_target(source.first(), stanza, request, clock, report));
-  TRY(write_recovery_files(plan, request, files, owners));
+  TRY(write_recovery_files(plan, request, files, options.sync_files, owners));
   TRY(finish_directories(plan, owners));
   progress.phase = "sync to disk";
   return commit_restore(plan, sync, marker);

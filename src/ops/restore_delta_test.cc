@@ -469,7 +469,7 @@ TEST_F(DeltaRestore, CompletesARestoreThatWasCutOff) {
     // Half way through the packs.
     store_->set_rules({{.call = StoreCall::kRead,
                         .prefix = "main/pack/",
-                        .nth = 4,
+                        .nth = 3,
                         .fault = Fault::kFail,
                         .code = Errc::kPermission}});
     ASSERT_FALSE(restore(before).has_value());

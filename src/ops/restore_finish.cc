@@ -31,8 +31,9 @@ std::string setting_of(std::string_view line) {
   return name;
 }
 
-/// Write a file of the restored directory; what syncs the rest syncs it too.
-Result<> write_text(const RestorePlan& plan, const std::string& name, std::string_view content, OwnerTable& owners) {
+/// Write a file of the restored directory.
+Result<> write_text(const RestorePlan& plan, const std::string& name, std::string_view content, bool sync_file,
+                    OwnerTable& owners) {
   const std::string path = plan.places.front().path + "/" + name;
   const mode_t mode = plan.root_mode == 0750 ? 0640 : 0600;
   TRY_ASSIGN(File file, File::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
@@ -44,7 +45,7 @@ Result<> write_text(const RestorePlan& plan, const std::string& name, std::strin
     owner.group = plan.directories.front().group;
   }
   TRY(owners.apply(file.fd(), owner));
-  TRY(file.fsync());
+  if (sync_file) TRY(file.fsync());
   return file.close();
 }
 
@@ -54,7 +55,7 @@ Result<std::string> existing_text(const std::string& path) {
   return text;
 }
 
-Result<> write_setting_text(const RestorePlan& plan, const pg::RecoveryFileText& text, bool keep_old,
+Result<> write_setting_text(const RestorePlan& plan, const pg::RecoveryFileText& text, bool keep_old, bool sync_file,
                             OwnerTable& owners) {
   std::string content;
   if (text.append) {
@@ -65,7 +66,7 @@ Result<> write_setting_text(const RestorePlan& plan, const pg::RecoveryFileText&
   } else {
     content = fmt::format("# written by pgark restore of backup {}\n{}", plan.backup.label, text.content);
   }
-  return write_text(plan, text.file, content, owners);
+  return write_text(plan, text.file, content, sync_file, owners);
 }
 
 }  // namespace
@@ -90,11 +91,11 @@ std::string strip_restore_settings(std::string_view content) {
 }
 
 Result<> write_recovery_files(const RestorePlan& plan, const RestoreRequest& request, const pg::RecoveryFiles& files,
-                              OwnerTable& owners) {
+                              bool sync_files, OwnerTable& owners) {
   const std::string& root = plan.places.front().path;
-  TRY(write_text(plan, std::string(pg::kBackupLabelFile), plan.backup.backup_label, owners));
+  TRY(write_text(plan, std::string(pg::kBackupLabelFile), plan.backup.backup_label, sync_files, owners));
   if (!plan.tablespace_map.empty())
-    TRY(write_text(plan, std::string(pg::kTablespaceMapFile), plan.tablespace_map, owners));
+    TRY(write_text(plan, std::string(pg::kTablespaceMapFile), plan.tablespace_map, sync_files, owners));
   const bool preserve = request.target.kind == TargetKind::kPreserve;
   const std::string auto_conf = "postgresql.auto.conf";
   const bool appends =
@@ -102,10 +103,11 @@ Result<> write_recovery_files(const RestorePlan& plan, const RestoreRequest& req
   if (!preserve && !appends) {
     TRY_ASSIGN(const std::string old, existing_text(root + "/" + auto_conf));
     const std::string stripped = strip_restore_settings(old);
-    if (stripped != old) TRY(write_text(plan, auto_conf, stripped, owners));
+    if (stripped != old) TRY(write_text(plan, auto_conf, stripped, sync_files, owners));
   }
-  for (const pg::RecoveryFileText& text : files.texts) TRY(write_setting_text(plan, text, preserve, owners));
-  if (!files.signal_file.empty()) TRY(write_text(plan, files.signal_file, "", owners));
+  for (const pg::RecoveryFileText& text : files.texts)
+    TRY(write_setting_text(plan, text, preserve, sync_files, owners));
+  if (!files.signal_file.empty()) TRY(write_text(plan, files.signal_file, "", sync_files, owners));
   return {};
 }
 

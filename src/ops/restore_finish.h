@@ -12,9 +12,10 @@
 
 namespace pgark {
 
-/// Write backup_label, tablespace_map and the recovery settings.
+/// Write backup_label, tablespace_map and the recovery settings. `sync_files`: each is made durable by itself; else the
+/// sync of commit_restore() does it.
 Result<> write_recovery_files(const RestorePlan& plan, const RestoreRequest& request, const pg::RecoveryFiles& files,
-                              OwnerTable& owners);
+                              bool sync_files, OwnerTable& owners);
 
 /// Give directories and links their modes and owners.
 Result<> finish_directories(const RestorePlan& plan, OwnerTable& owners);

@@ -64,6 +64,7 @@ Result<> PieceFetcher::fetch(const FileChunk& chunk, std::span<const Piece> piec
   if (!from && (source_.single() || from.error().code() == Errc::kCancelled))
     return damaged(chunk, pieces, from.error());
   const WorkSlot slot(buffers.slots);
+  const ObjectKey key = source_.key_of(first.pack);
   while (!pieces.empty()) {
     size_t count = 1;
     while (count < pieces.size() && pieces[count].extent == pieces.front().extent) ++count;
@@ -72,18 +73,22 @@ Result<> PieceFetcher::fetch(const FileChunk& chunk, std::span<const Piece> piec
     std::byte* const wanted = place && is_whole(extent, same) ? place(same.front()) : nullptr;
     if (wanted == nullptr) buffers.raw.resize(extent.raw_bytes);
     const MutableBytes raw = wanted != nullptr ? MutableBytes(wanted, extent.raw_bytes) : buffers.raw.bytes();
-    Result<> decoded;
+    Bytes content = raw;
     std::optional<std::pair<size_t, Error>> failed;
     if (from) {
       const auto at = static_cast<size_t>(extent.offset - first.offset);
-      decoded = source_.decode(*from, extent, buffers.stored.bytes().subspan(at, extent.stored_bytes),
-                               buffers.decompressor, raw);
-      if (!decoded) failed.emplace(*from, std::move(decoded).error());
+      auto decoded = source_.decode(*from, key, extent, buffers.stored.bytes().subspan(at, extent.stored_bytes),
+                                    buffers.decompressor, raw);
+      if (decoded)
+        content = *decoded;
+      else
+        failed.emplace(*from, std::move(decoded).error());
     }
-    if (!from || failed)
-      decoded = source_.fetch_one(extent, std::move(failed), buffers.again, buffers.decompressor, raw);
-    if (!decoded) return damaged(chunk, same, std::move(decoded).error());
-    for (const Piece& piece : same) TRY(write(piece, Bytes(raw).subspan(piece.extent_offset, piece.bytes)));
+    if (!from || failed) {
+      auto fetched = source_.fetch_one(extent, std::move(failed), buffers.again, buffers.decompressor, raw);
+      if (!fetched) return damaged(chunk, same, std::move(fetched).error());
+    }
+    for (const Piece& piece : same) TRY(write(piece, content.subspan(piece.extent_offset, piece.bytes)));
     pieces = pieces.subspan(count);
   }
   return {};

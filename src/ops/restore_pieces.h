@@ -33,7 +33,9 @@ void sort_pieces(const FileChunk& chunk, std::vector<Piece>& pieces);
 
 /// How much is read of a store at once, and by how many threads.
 struct ReadShape {
-  uint64_t bytes_max = 1u << 20;     // Large enough to keep a disk busy, small enough for the second-level cache.
+  // Large enough to keep a disk busy, small enough for the second-level cache; a MiB that is stored as it is comes
+  // whole.
+  uint64_t bytes_max = (1u << 20) + (32u << 10);
   uint64_t gap_max = 64u << 10;      // Reading over so much of other backups' extents is cheaper than another request.
   uint64_t slice_bytes = 64u << 10;  // What a slice reads of a pack, on average, at least.
   unsigned waiting_max = 0;          // Threads beside the workers, so that reads wait for the store side by side.
@@ -60,7 +62,8 @@ class PieceFetcher {
   PieceFetcher(ExtentSource& source, const RestorePlan& plan) : source_(source), plan_(plan) {}
 
   /// Fetch the pieces of one read and give each, decoded, to `write`. `place` may say where the caller wants a piece;
-  /// one that is a whole extent is decoded there, so that it need not be moved.
+  /// one that is a whole extent is decoded there, so that it need not be moved. What is stored as it is comes as a part
+  /// of `buffers.stored`, and stays there until the next fetch().
   /// What is damaged or cannot be reached in one repository comes from another that has the backup.
   /// Errors: kCorrupt naming backup, file, blocks and pack; of the store; of `write`.
   Result<> fetch(const FileChunk& chunk, std::span<const Piece> pieces, FetchBuffers& buffers,

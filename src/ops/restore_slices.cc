@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 namespace pgark {
 namespace {
@@ -17,34 +18,50 @@ using Wanted = std::function<bool(const FileEntry&)>;
 
 uint64_t round_up_block(uint64_t bytes) { return (bytes + kHashBlockBytes - 1) / kHashBlockBytes * kHashBlockBytes; }
 
-/// Whether slices of this length read at least `read_bytes` at once, on average, or cannot be made to by being longer.
-bool long_enough(const FileChunk& chunk, const Wanted& wanted, uint64_t slice_bytes, uint64_t read_bytes) {
+/// What slices of some length come to.
+struct SliceReads {
+  uint64_t slices = 0;
+  uint64_t reads = 0;   // Of one pack for one slice.
+  uint64_t stored = 0;  // Bytes of them all.
+};
+
+SliceReads count_reads(const FileChunk& chunk, const Wanted& wanted, uint64_t slice_bytes) {
   std::vector<bool> seen(chunk.extents.size(), false);
-  std::vector<uint32_t> last_slice;  // That read something of a pack, by pack.
-  uint32_t slice = 0;
-  uint64_t used = 0;
-  uint64_t reads = 0;
-  uint64_t stored = 0;
+  std::vector<uint64_t> last_slice;  // That read something of a pack, by pack; counted from 1.
+  SliceReads count;
+  uint64_t used = slice_bytes;
   for (const FileEntry& file : chunk.files) {
     if (!wanted(file)) continue;
     for (const Run& run : file.runs) {
       const uint64_t room = round_up_block(run.bytes);
       if (used + room > slice_bytes) {
-        ++slice;
+        ++count.slices;
         used = 0;
       }
       used += room;
       if (seen[run.extent]) continue;
       seen[run.extent] = true;
       const ExtentRef& extent = chunk.extents[run.extent];
-      stored += extent.stored_bytes;
-      if (extent.pack >= last_slice.size()) last_slice.resize(extent.pack + 1, kNone);
-      if (last_slice[extent.pack] == slice) continue;
-      last_slice[extent.pack] = slice;
-      ++reads;
+      count.stored += extent.stored_bytes;
+      if (extent.pack >= last_slice.size()) last_slice.resize(extent.pack + 1, 0);
+      if (std::exchange(last_slice[extent.pack], count.slices) != count.slices) ++count.reads;
     }
   }
-  return slice == 0 || stored >= reads * read_bytes;
+  return count;
+}
+
+/// How long slices are to be.
+uint64_t choose_slice_bytes(const FileChunk& chunk, const Wanted& wanted, uint64_t read_bytes) {
+  if (read_bytes < kOrderedSliceBytes / 4) {  // Else the store is far, and much is to be read at once.
+    const SliceReads ordered = count_reads(chunk, wanted, kOrderedSliceBytes);
+    if (ordered.reads <= ordered.slices + ordered.slices / 4 && ordered.stored >= ordered.reads * read_bytes)
+      return kOrderedSliceBytes;
+  }
+  for (uint64_t slice_bytes = kSliceBytes;; slice_bytes *= 2) {
+    const SliceReads count = count_reads(chunk, wanted, slice_bytes);
+    // One slice cannot be made longer.
+    if (count.slices <= 1 || count.stored >= count.reads * read_bytes) return slice_bytes;
+  }
 }
 
 /// Gives runs their slices, in the order of files.
@@ -84,10 +101,13 @@ class Cutter {
 
  private:
   void begin_slice() {
-    end_stretch();
-    used_ = 0;
+    if (cut_.batches.empty() || (cut_.batches.back().slice_count + 1) * slice_bytes_ > kBatchBytes) {
+      end_stretch();
+      cut_.batches.push_back({cut_.slices.size(), 0, cut_.stretches.size(), 0});
+    }
+    ++cut_.batches.back().slice_count;
     cut_.slices.push_back({});
-    cut_.slices.back().first_stretch = cut_.stretches.size();
+    used_ = 0;
   }
 
   void add_to_stretch(uint32_t file, const Run& run) {
@@ -102,7 +122,7 @@ class Cutter {
   void end_stretch() {
     if (stretch_.bytes >= kStretchBytesMin) {
       cut_.stretches.push_back(stretch_);
-      ++cut_.slices.back().stretch_count;
+      ++cut_.batches.back().stretch_count;
     }
     stretch_ = {};
   }
@@ -119,9 +139,7 @@ class Cutter {
 
 Slices cut_slices(const FileChunk& chunk, uint64_t read_bytes, const Wanted& wanted) {
   Slices cut;
-  uint64_t slice_bytes = kSliceBytes;
-  while (!long_enough(chunk, wanted, slice_bytes, read_bytes)) slice_bytes *= 2;
-  Cutter cutter(chunk, slice_bytes, cut);
+  Cutter cutter(chunk, choose_slice_bytes(chunk, wanted, read_bytes), cut);
   for (uint32_t i = 0; i < chunk.files.size(); ++i) {
     if (!wanted(chunk.files[i])) continue;
     for (const Run& run : chunk.files[i].runs) cutter.add(i, run);

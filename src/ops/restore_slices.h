@@ -13,12 +13,17 @@
 
 namespace pgark {
 
-/// Content of a slice, where nothing asks for longer ones, and at most of one that is gathered in memory before it is
-/// written.
+/// Content of a slice where files lie in their packs as they lie on disk: little enough to be still in the second-level
+/// cache when it is written.
+inline constexpr uint64_t kOrderedSliceBytes = 1u << 20;
+/// Content of any other slice, where nothing asks for longer ones, and at most of one that is gathered in memory before
+/// it is written.
 inline constexpr uint64_t kSliceBytes = 8u << 20;
 inline constexpr uint64_t kGatherBytesMax = 16u << 20;
+/// Content of a batch of slices, if they are shorter.
+inline constexpr uint64_t kBatchBytes = 8u << 20;
 
-/// A stretch of one file that lies in a slice, from the first of its bytes to the last.
+/// A stretch of one file that lies in a batch, from the first of its bytes to the last.
 struct SliceStretch {
   uint32_t file = 0;  // Index into the chunk's files.
   uint64_t begin = 0;
@@ -30,22 +35,32 @@ struct SliceStretch {
 struct Slice {
   size_t first_piece = 0;
   size_t piece_count = 0;
+  size_t bytes = 0;  // Of memory in which Piece::place says where a piece goes; 0: all are written apart.
+};
+
+/// Neighbouring slices, which one worker fills one after the other, so that the disk is sent long stretches.
+struct SliceBatch {
+  size_t first_slice = 0;
+  size_t slice_count = 0;
   size_t first_stretch = 0;
   size_t stretch_count = 0;
-  size_t bytes = 0;  // Of memory in which Piece::place says where a piece goes; 0: all are written apart.
 };
 
 /// A chunk in slices.
 struct Slices {
-  std::vector<Piece> pieces;            // By slice, then by pack and offset.
-  std::vector<Slice> slices;            // In the order of the files.
+  std::vector<Piece> pieces;  // By slice, then by pack and offset.
+  std::vector<Slice> slices;  // In the order of the files.
+  std::vector<SliceBatch> batches;
   std::vector<SliceStretch> stretches;  // Only long ones.
 
   std::span<const Piece> pieces_of(const Slice& slice) const {
     return std::span(pieces).subspan(slice.first_piece, slice.piece_count);
   }
-  std::span<const SliceStretch> stretches_of(const Slice& slice) const {
-    return std::span(stretches).subspan(slice.first_stretch, slice.stretch_count);
+  std::span<const Slice> slices_of(const SliceBatch& batch) const {
+    return std::span(slices).subspan(batch.first_slice, batch.slice_count);
+  }
+  std::span<const SliceStretch> stretches_of(const SliceBatch& batch) const {
+    return std::span(stretches).subspan(batch.first_stretch, batch.stretch_count);
   }
 };
 

@@ -45,21 +45,27 @@ FileEntry scattered(FileChunk& chunk, uint64_t blocks, uint32_t ways, uint32_t f
 
 TEST(Slices, OfOnePackAreItsExtentsInOrder) {
   FileChunk chunk;
-  chunk.files.push_back(scattered(chunk, 2 * kSliceBytes / kBlock, 1));
+  chunk.files.push_back(scattered(chunk, 2 * kBatchBytes / kBlock, 1));
   const Slices cut = cut_slices(chunk, 64u << 10, all);
-  ASSERT_EQ(cut.slices.size(), 2u);
+  ASSERT_EQ(cut.slices.size(), 2 * kBatchBytes / kOrderedSliceBytes);
   for (const Slice& slice : cut.slices) {
-    EXPECT_EQ(slice.bytes, kSliceBytes);
+    EXPECT_EQ(slice.bytes, kOrderedSliceBytes) << "short, because nothing is gained by long ones";
     uint32_t place = 0;
     for (const Piece& piece : cut.pieces_of(slice)) {
       EXPECT_EQ(piece.place, place);
       EXPECT_EQ(piece.bytes, kExtentBytes);
       place += piece.bytes;
     }
-    ASSERT_EQ(cut.stretches_of(slice).size(), 1u);
-    EXPECT_EQ(cut.stretches_of(slice)[0].bytes, kSliceBytes);
   }
-  EXPECT_EQ(cut.stretches[1].begin, kSliceBytes);
+  ASSERT_EQ(cut.batches.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(cut.slices_of(cut.batches[i]).size(), kBatchBytes / kOrderedSliceBytes);
+    const auto stretches = cut.stretches_of(cut.batches[i]);
+    ASSERT_EQ(stretches.size(), 1u) << "one, though it lies in several slices";
+    EXPECT_EQ(stretches[0].begin, i * kBatchBytes);
+    EXPECT_EQ(stretches[0].end, (i + 1) * kBatchBytes);
+    EXPECT_EQ(stretches[0].bytes, kBatchBytes);
+  }
 }
 
 TEST(Slices, AreFilledFromEveryPackBeforeTheNextBegins) {
@@ -67,6 +73,7 @@ TEST(Slices, AreFilledFromEveryPackBeforeTheNextBegins) {
   chunk.files.push_back(scattered(chunk, 4 * kSliceBytes / kBlock, 5));
   const Slices cut = cut_slices(chunk, 64u << 10, all);
   ASSERT_EQ(cut.slices.size(), 4u);
+  EXPECT_EQ(cut.batches.size(), 4u);
   for (size_t i = 0; i < cut.slices.size(); ++i) {
     std::set<uint32_t> packs;
     uint64_t gathered = 0;
@@ -153,6 +160,13 @@ TEST(Slices, HoldEveryRunOnceAndNoExtentTwice) {
       }
     }
     ASSERT_EQ(found, expected) << "round " << round;
+    size_t next = 0;
+    for (const SliceBatch& batch : cut.batches) {
+      ASSERT_EQ(batch.first_slice, next) << "round " << round;
+      ASSERT_GT(batch.slice_count, 0u);
+      next += batch.slice_count;
+    }
+    ASSERT_EQ(next, cut.slices.size()) << "round " << round;
   }
 }
 

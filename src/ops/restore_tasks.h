@@ -1,7 +1,11 @@
 // How the threads of a restore work together: one makes tasks, the others do them, and the first error stops all.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "core/cancel.h"
 #include "core/thread_annotations.h"
@@ -48,6 +52,37 @@ class WorkSlot {
 
  private:
   WorkSlots* const slots_;
+};
+
+/// Pieces of work in some order, shared out among workers in stretches: each does one of its own from the beginning,
+/// and who has done that takes from the end of the longest that is left. So neighbours are done by one worker as long
+/// as there is enough for all. Thread-safe.
+class WorkShares {
+ public:
+  void share_out(size_t work_count, size_t share_count) {
+    const MutexLock lock(mu_);
+    shares_.clear();
+    for (size_t i = 0; i < share_count; ++i)
+      shares_.push_back({i * work_count / share_count, (i + 1) * work_count / share_count});
+  }
+  /// The next piece for the worker that was given `share`; none if all are taken.
+  std::optional<size_t> take(size_t share) {
+    const MutexLock lock(mu_);
+    Share& own = shares_[share];
+    if (own.begin < own.end) return own.begin++;
+    const auto shorter = [](const Share& a, const Share& b) { return a.end - a.begin < b.end - b.begin; };
+    Share& longest = *std::max_element(shares_.begin(), shares_.end(), shorter);
+    if (longest.begin == longest.end) return std::nullopt;
+    return --longest.end;
+  }
+
+ private:
+  struct Share {
+    size_t begin = 0;
+    size_t end = 0;
+  };
+  Mutex mu_;
+  std::vector<Share> shares_ GUARDED_BY(mu_);
 };
 
 /// Run `produce(queue, cancel)` on this thread and `work(queue, cancel)` on `workers` others until the producer has

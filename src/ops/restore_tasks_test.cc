@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include "ops/restore_pieces.h"
 #include "testing/meeting_store.h"
@@ -107,6 +109,32 @@ TEST(WorkSlots, LetOnlySoManyWorkAtOnce) {
     });
   ASSERT_OK(group.wait());
   EXPECT_EQ(most, 2);
+}
+
+TEST(WorkShares, AreStretchesThatAreHelpedOutFromTheEnd) {
+  WorkShares shares;
+  shares.share_out(10, 3);  // 0-2, 3-5, 6-9.
+  for (const size_t expected : {0u, 1u, 2u, 9u, 5u, 8u}) EXPECT_EQ(shares.take(0), expected);
+  EXPECT_EQ(shares.take(2), 6u);
+  EXPECT_EQ(shares.take(1), 3u);
+  EXPECT_EQ(shares.take(1), 4u);
+  EXPECT_EQ(shares.take(1), 7u);
+  for (const size_t share : {0u, 1u, 2u}) EXPECT_EQ(shares.take(share), std::nullopt);
+}
+
+TEST(WorkShares, GiveEveryPieceOnce) {
+  constexpr size_t kCount = 20'000;
+  WorkShares shares;
+  shares.share_out(kCount, 5);
+  std::vector<std::atomic<int>> taken(kCount);
+  TaskGroup group;
+  for (size_t thread = 0; thread < 4; ++thread)  // One share has nobody of its own.
+    group.spawn([&, thread]() -> Result<> {
+      while (const auto piece = shares.take(thread)) ++taken[*piece];
+      return {};
+    });
+  ASSERT_OK(group.wait());
+  for (size_t i = 0; i < kCount; ++i) EXPECT_EQ(taken[i], 1) << i;
 }
 
 TEST(WorkSlots, WithoutThemEverybodyWorks) {

@@ -1,11 +1,13 @@
 // Restore without a server: what lands on disk, and the settings that make the server recover.
 #include "ops/restore.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <map>
 
 #include "core/file.h"
 #include "ops/restore_finish.h"
@@ -112,6 +114,46 @@ TEST_F(Restore, FillsFilesThatLieScatteredOverManyPacks) {
   ASSERT_OK(restore(request()));
   expect_files(backup);
   EXPECT_LT(store_->calls(StoreCall::kRead) - reads, 300u) << "59 MiB that lie in 57 packs";
+}
+
+TEST_F(Restore, MakesSmallFilesOfManyDirectoriesAsTheyWere) {
+  Rng rng(seed_of_test());
+  SampleBackup backup(*repository_, kSampleLabel, 1u << 20);
+  backup.minimal_cluster();
+  // In turn, so that neighbours in a pack are of one directory for a while, and of several for another.
+  std::map<std::string, uint32_t> modes;
+  for (int i = 0; i < 5; ++i) backup.directory("base/" + std::to_string(16000 + i));
+  for (int i = 0; i < 3000; ++i) {
+    const std::string path = fmt::format("base/{}/{}", i < 1500 ? 16000 : 16000 + rng.below(5), 20000 + i);
+    const uint32_t mode = rng.below(10) == 0 ? 0640 : 0600;
+    switch (rng.below(8)) {
+      case 0:
+        backup.file(path, "", mode);
+        break;
+      case 1:
+        backup.file(path, std::string(8192 * (1 + rng.below(3)), '\0'), mode);
+        break;
+      case 2:
+        backup.file(path, noise(rng, 8192) + std::string(8192, '\0') + noise(rng, 100), mode, true);
+        break;
+      case 3:
+        backup.file(path, noise(rng, 200'000), mode);
+        break;
+      default:
+        backup.file(path, noise(rng, 1 + rng.below(9000)), mode, true);
+    }
+    modes[path] = mode;
+  }
+  finish(backup);
+  ASSERT_OK_AND_ASSIGN(const RestoreReport report, restore(request()));
+  expect_files(backup);
+  EXPECT_EQ(report.file_count, backup.files.size());
+  for (const auto& [path, wanted] : modes) {
+    struct stat status {};
+    ASSERT_EQ(::stat((root() + "/" + path).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, wanted) << path;
+    EXPECT_EQ(status.st_mtim.tv_sec, 1700000000) << path;
+  }
 }
 
 TEST_F(Restore, RestoresManyLargeFilesWithFewDescriptors) {
