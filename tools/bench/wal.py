@@ -63,8 +63,8 @@ class Wal:
         self.start(data, "server.log")
         self.bench.run("pgbench", "-i", "-s", 20, "-q")
         self.bench.settle(PORT)
-        self.bench.run("pg_basebackup", "-D", self.work / "base", "-X", "none", "-c", "fast", "--no-sync")
         self.before = len(self.segments())
+        self.bench.run("pg_basebackup", "-D", self.work / "base", "-X", "none", "-c", "fast", "--no-sync")
         while len(self.segments()) < self.before + wanted:
             self.bench.run("pgbench", "-n", "-c", 4, "-j", 2, "-t", 5000)
         self.bench.settle(PORT)
