@@ -74,6 +74,15 @@ Result<std::unique_ptr<BackupBase>> BackupBase::open(const Repository& repositor
   return base;
 }
 
+void BackupBase::end_copy() {
+  hashes_.reset();
+  survey_ = {};
+  index_.reset();
+  prior_.reset();
+  changes_.reset();
+  manifest_.reset();
+}
+
 Result<> BackupBase::gather(const Repository& repository, const BackupBaseRequest& request) {
   TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository, request.stanza, request.cluster));
   const uint32_t segment_bytes = request.cluster.wal_segment_bytes;

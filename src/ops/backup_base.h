@@ -49,6 +49,9 @@ class BackupBase {
                                                   const BackupPlan& plan, const CancelToken& cancel);
 
   CopyPrior copy_prior() { return {*prior_, survey_, *index_, *hashes_}; }
+  /// Let go of what only the copy needs: what was copied takes memory of its own by now. Afterwards only packs() is
+  /// left.
+  void end_copy();
   const std::vector<PackName>& packs() const { return packs_; }
   ScanMode scan() const { return prior_->scan; }
   const std::vector<std::string>& warnings() const { return warnings_; }

@@ -79,6 +79,16 @@ constexpr uint64_t kNextWhole = 4;
 ExtentRef next_whole(const ExtentRef& before, uint32_t stored_bytes) {
   return {before.pack, before.offset + before.stored_bytes, stored_bytes, kExtentBytes, before.codec};
 }
+
+/// Lengths and places are those of whole blocks, but for the end of a file that is no relation's.
+void put_length(ByteWriter& out, uint64_t bytes) {
+  out.varint(bytes % kHashBlockBytes == 0 ? bytes / kHashBlockBytes << 1 : bytes << 1 | 1);
+}
+uint64_t get_length(ByteReader& reader) {
+  const uint64_t coded = reader.varint();
+  return (coded & 1) == 0 ? (coded >> 1) * kHashBlockBytes : coded >> 1;
+}
+
 bool is_whole(const Run& run) { return run.bytes == kExtentBytes && run.extent_offset == 0; }
 
 }  // namespace
@@ -103,8 +113,8 @@ PartStore::Place PartStore::put(const PartRuns& part) {
       continue;
     }
     out.varint(gap | (known ? which : kNewExtent + which));
-    out.varint(run.bytes);
-    out.varint(run.extent_offset);
+    put_length(out, run.bytes);
+    put_length(out, run.extent_offset);
     if (known) {
       recent.touch(which);
       continue;
@@ -164,8 +174,8 @@ void PartStore::get(Place place, PartRuns& into) const {
       into.add(recent.extents[0], run);
       continue;
     }
-    run.bytes = reader.varint();
-    run.extent_offset = static_cast<uint32_t>(reader.varint());
+    run.bytes = get_length(reader);
+    run.extent_offset = static_cast<uint32_t>(get_length(reader));
     end = run.file_offset + run.bytes;
     if (told < kNewExtent) {
       recent.touch(static_cast<size_t>(told));

@@ -64,45 +64,58 @@ class Sampler {
   double weight_ = 1;
 };
 
-/// Counts how much of each extent goes on being used; only extents that no single chunk uses wholly are remembered.
+/// Counts how much of each extent goes on being used. Most extents are used by files of one chunk alone, and are
+/// settled with it; only the others are remembered.
 class Usage {
  public:
-  void begin(const FileChunk& chunk) { kept_.assign(chunk.extents.size(), 0); }
+  void begin(const FileChunk& chunk) {
+    used_.assign(chunk.extents.size(), 0);
+    kept_.assign(chunk.extents.size(), 0);
+  }
+  void use(const Run& run) { used_[run.extent] += static_cast<uint32_t>(blocks_in(run)); }
   void keep(const Run& run) { kept_[run.extent] += static_cast<uint32_t>(blocks_in(run)); }
   void end(const FileChunk& chunk) {
     for (size_t i = 0; i < kept_.size(); ++i) {
       const uint32_t all = chunk.extents[i].raw_bytes / static_cast<uint32_t>(kBlock);
       if (kept_[i] == 0 || kept_[i] >= all) continue;
-      partial_.push_back({PriorSurvey::place_of(chunk.extents[i]), kept_[i], all});
+      const Partial partial{PriorSurvey::place_of(chunk.extents[i]), kept_[i], all};
+      if (used_[i] >= all)
+        judge(partial);
+      else
+        partial_.push_back(partial);
     }
   }
   /// Extents of which less than half goes on being used, and what is still used of them.
-  std::unordered_set<uint64_t> sparse(uint64_t& kept_bytes) {
+  std::unordered_set<uint64_t> sparse(uint64_t& kept_bytes) && {
     std::sort(partial_.begin(), partial_.end(), [](const Partial& a, const Partial& b) { return a.place < b.place; });
-    std::unordered_set<uint64_t> places;
     for (auto at = partial_.begin(); at != partial_.end();) {
-      const uint64_t place = at->place;
-      const uint64_t all = at->all;
-      uint64_t kept = 0;
-      for (; at != partial_.end() && at->place == place; ++at) kept += at->kept;
-      if (kept * 2 >= all) continue;
-      places.insert(place);
-      kept_bytes += kept * kBlock;
+      Partial sum = *at;
+      for (++at; at != partial_.end() && at->place == sum.place; ++at) sum.kept += at->kept;
+      judge(sum);
     }
-    return places;
+    kept_bytes += kept_bytes_;
+    return std::move(sparse_);
   }
 
  private:
-  /// Of one chunk: blocks that go on being used, and all, of an extent.
+  /// Blocks that go on being used, and all, of an extent.
   struct Partial {
     uint64_t place = 0;
     uint32_t kept = 0;
     uint32_t all = 0;
   };
 
+  void judge(const Partial& extent) {
+    if (uint64_t{extent.kept} * 2 >= extent.all) return;
+    sparse_.insert(extent.place);
+    kept_bytes_ += extent.kept * kBlock;
+  }
+
+  std::vector<uint32_t> used_;  // By the older backup, in the chunk.
   std::vector<uint32_t> kept_;
-  // Scattered changes touch every tenth extent of a large cluster: 16 bytes each, and never a second copy of them all.
-  std::deque<Partial> partial_;
+  std::deque<Partial> partial_;  // Grows without a second copy of itself.
+  std::unordered_set<uint64_t> sparse_;
+  uint64_t kept_bytes_ = 0;
 };
 
 }  // namespace
@@ -254,6 +267,7 @@ Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& pla
     usage.begin(chunk);
     for (const FileEntry& file : chunk.files) {
       if (file.kind != EntryKind::kFile) continue;
+      for (const Run& run : file.runs) usage.use(run);
       const auto entry = index.find(file.path);
       if (!entry.has_value()) continue;
       const uint64_t bytes = plan.entries()[*entry].bytes;
@@ -280,7 +294,7 @@ Result<PriorSurvey> survey_prior(const PriorBackup& prior, const BackupPlan& pla
     return {};
   });
   TRY(std::move(surveyed));
-  survey.sparse = usage.sparse(survey.read_bytes);
+  survey.sparse = std::move(usage).sparse(survey.read_bytes);
   survey.samples = std::move(sampler.drawn);
   std::sort(survey.samples.begin(), survey.samples.end());
   return survey;
