@@ -41,7 +41,8 @@ constexpr size_t kExtentBytes = 128u << 10;
 constexpr size_t kPackExtents = 512;  // 64 MiB of raw bytes in a pack: what a thread of a restore takes at a time.
 constexpr uint64_t kPartBytes = 64u << 20;
 constexpr size_t kWriteBytes = 1u << 20;
-constexpr size_t kWriteAlignment = 512u << 10;  // The page cache takes what begins at its multiples in large folios.
+// The page cache takes what begins at multiples of this in folios as large; for larger ones the kernel has to tidy up.
+constexpr size_t kStreamBytes = 512u << 10;
 constexpr uint64_t kFlushBytes = 8u << 20;
 constexpr size_t kPageBytes = 8192;
 
@@ -207,7 +208,7 @@ class Stream {
       coded = used_;
     }
     buffered_ += coded;
-    if (buffered_ >= kWriteBytes) write_buffer(buffered_ / kWriteAlignment * kWriteAlignment);
+    if (buffered_ >= kStreamBytes) write_buffer(kStreamBytes);
     pack_.coded.push_back(static_cast<uint32_t>(coded));
     pack_.raw_bytes += used_;
     used_ = 0;
@@ -235,7 +236,7 @@ class Stream {
     pack_ = Pack();
   }
 
-  static constexpr size_t kBufferBytes = kWriteBytes + 2 * kExtentBytes;
+  static constexpr size_t kBufferBytes = kStreamBytes + 2 * kExtentBytes;
   const Options& options_;
   const unsigned number_;
   const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> zstd_{ZSTD_createCCtx(), &ZSTD_freeCCtx};
