@@ -18,7 +18,9 @@ from common import LOAD, say
 from results import RESULTS, ROOT, Bound, Figure, Results
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-FIELDS = {"seconds": "seconds", "cpu_seconds": "processor seconds", "machine_cpu_seconds": "the machine's", "peak_kib": "peak memory"}
+FIELDS = {"seconds": "seconds", "cpu_seconds": "processor seconds", "machine_cpu_seconds": "the machine's", "peak_kib": "peak memory",
+          "p99_ms": "p99 of the latency", "mib_per_second": "MiB a second", "brought_in_kib": "brought into the page cache",
+          "pushed_out_kib": "pushed out of the page cache"}
 # Columns that every table has, or that say nothing beside the others.
 NOT_EXTRA = {"round", "seconds", "cpu_seconds", "machine_cpu_seconds", "system_seconds", "peak_kib", "stored_bytes",
              "logical_bytes", "extents_per_gib"}
