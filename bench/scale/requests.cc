@@ -128,6 +128,10 @@ class Course {
     CallCounts counts = std::move(counting_.back());
     counting_.pop_back();
     add_counts(counts, store_.take());
+    // A backup's packs are committed beside its work: those that came to their end just now are the backup's all the
+    // same.
+    if (!counting_.empty() && counts.contains("pack"))
+      add_counts(counting_.back(), {{"pack", counts.extract("pack").mapped()}});
     if (command.empty()) return;
     for (const auto& [kind, calls] : counts) {
       const Json requests = requests_by_name({{kind, calls}});
@@ -156,6 +160,7 @@ class Course {
   /// Write the next segment into pg_wal.
   void write_segment() {
     const uint64_t number = ++last_segment_;
+    wal_ = testing::WalBuilder(wal_options(number, wal_.prev()));  // Of one segment: all of them are too much to keep.
     wal_.add_bytes(200);
     testing::SampleRecord commit{.rmgr = pg::wal_rmgr::kTransaction};
     commit.xid = Xid{static_cast<uint32_t>(1000 + number)};
@@ -166,8 +171,15 @@ class Course {
     wal_.add(commit);
     wal_.add_switch();
     const std::string name = pg::segment_name({TimelineId{1}, number}, kSegment);
-    const Bytes content = Bytes(wal_.bytes()).subspan((number - 1) * kSegment, kSegment);
-    cluster_.put("pg_wal/" + name, as_text(content));
+    cluster_.put("pg_wal/" + name, as_text(wal_.bytes()));
+  }
+  static testing::WalBuilderOptions wal_options(uint64_t number, Lsn prev) {
+    return {.major = pg::PgMajor{15},
+            .segment_bytes = kSegment,
+            .system_id = SampleCluster::kSystemId,
+            .timeline = TimelineId{1},
+            .start = Lsn{number * kSegment},
+            .prev = prev};
   }
 
   /// Archive the last one: by a worker that stays, or by a command of its own.
@@ -175,10 +187,14 @@ class Course {
     const std::string path = cluster_.at("pg_wal/" + pg::segment_name({TimelineId{1}, last_segment_}, kSegment));
     const ArchivePushOptions options{
         .stanza = kStanza, .source_path = path, .data_directory = cluster_.data(), .host = "db1"};
-    if (!by_worker) {
+    if (!by_worker)
       count("archive-push, one segment", [&] { must(archive_push(*open(), clock_, options), "push segment"); });
-      return;
-    }
+    else
+      push_by_worker(path, options);
+    if (last_segment_ > 4)
+      std::filesystem::remove(cluster_.at("pg_wal/" + pg::segment_name({TimelineId{1}, last_segment_ - 4}, kSegment)));
+  }
+  void push_by_worker(const std::string& path, const ArchivePushOptions& options) {
     if (!pusher_) {
       pusher_repository_ = open();
       pusher_ = must(StanzaPusher::open(*pusher_repository_, clock_, options), "open pusher");
@@ -283,7 +299,7 @@ class Course {
   }
 
   void archive_get_all() {
-    for (uint64_t number = 2; number <= last_segment_; ++number) {
+    for (uint64_t number = last_segment_ - 8; number <= last_segment_; ++number) {
       const std::string name = pg::segment_name({TimelineId{1}, number}, kSegment);
       const ArchiveGetOptions options{
           .stanza = kStanza, .name = name, .destination = cluster_.outside("RECOVERYXLOG"), .data_directory = ""};
@@ -318,12 +334,7 @@ class Course {
   CountingStore store_{memory_, true};
   std::unique_ptr<Repository> repository_;
   SampleCluster cluster_;
-  testing::WalBuilder wal_{{.major = pg::PgMajor{15},
-                            .segment_bytes = kSegment,
-                            .system_id = SampleCluster::kSystemId,
-                            .timeline = TimelineId{1},
-                            .start = Lsn{kSegment},
-                            .prev = Lsn{kSegment - 64}}};
+  testing::WalBuilder wal_{wal_options(1, Lsn{kSegment - 64})};
   uint64_t last_segment_ = 0;
   std::unique_ptr<Repository> pusher_repository_;
   std::unique_ptr<StanzaPusher> pusher_;
@@ -356,12 +367,16 @@ Counted run_course(const Size& size) {
 
 const std::string kIncrCommand = "backup --type=incr";
 
+/// What is asked for each of a thing is asked at least every other time; less is how the work happened to be shared
+/// out.
+double significant(double number) { return std::abs(number) < 0.5 ? 0 : number; }
+
 /// From four courses, of which three have more of one thing than the first.
 Costs find_costs(const Size& size) {
   Size more_data = size;
   more_data.mib *= 3;
   Size more_wal = size;
-  more_wal.segments *= 3;
+  more_wal.segments += 1000;  // So that it shows what is listed from the beginning to the end.
   Size more_backups = size;
   more_backups.incrementals += 2;
   Counted base = run_course(size);
@@ -381,19 +396,24 @@ Costs find_costs(const Size& size) {
         // An incremental meets the WAL since the backup before it, the others all there is.
         const uint64_t gaps = command == kIncrCommand ? 1 : size.incrementals + 1;
         const auto segments_more = static_cast<double>((more_wal.segments - size.segments) * gaps);
-        cost.per_pack = (data.requests[command][kind][name] - first) / packs_more;
+        cost.per_pack = significant((data.requests[command][kind][name] - first) / packs_more);
+        // A listing takes a request for a thousand names, so here the small number counts as well.
         cost.per_segment = (wal.requests[command][kind][name] - first) / segments_more;
+        if (name != "LIST") cost.per_segment = significant(cost.per_segment);
+        // Of three incrementals the first meets one backup, and the last three.
+        const double backups_more = command == kIncrCommand ? 1 : 2;
         const double of_their_wal =
-            command == kIncrCommand ? 0 : 2 * static_cast<double>(size.segments) * cost.per_segment;
-        cost.per_backup = (backups.requests[command][kind][name] - first - of_their_wal) / 2;
+            command == kIncrCommand ? 0 : backups_more * static_cast<double>(size.segments) * cost.per_segment;
+        cost.per_backup = significant((backups.requests[command][kind][name] - first - of_their_wal) / backups_more);
         cost.base = first - cost.per_pack * static_cast<double>(base.packs) -
                     cost.per_segment * static_cast<double>(size.segments * gaps) -
-                    cost.per_backup * static_cast<double>(command == kIncrCommand ? 0 : size.incrementals + 1);
+                    cost.per_backup * static_cast<double>(command == kIncrCommand ? 1 : size.incrementals + 1);
       }
   return costs;
 }
 
 double two_places(double value) { return std::round(value * 100) / 100; }
+double four_places(double value) { return std::round(value * 10'000) / 10'000; }
 
 Json json_of(const Costs& costs) {
   Json out = Json::object();
@@ -402,7 +422,7 @@ Json json_of(const Costs& costs) {
       for (const auto& [name, cost] : names)
         out[command][fmt::format("{} {}", name, kind)] = {{"base", two_places(cost.base)},
                                                           {"per_pack", two_places(cost.per_pack)},
-                                                          {"per_segment", two_places(cost.per_segment)},
+                                                          {"per_segment", four_places(cost.per_segment)},
                                                           {"per_backup", two_places(cost.per_backup)}};
   return out;
 }
@@ -456,9 +476,11 @@ Json bill_of(const Costs& costs, const Model& model, const Event& event) {
   std::map<std::string, double> sums;
   for (const auto& [kind, names] : costs.at(event.command))
     for (const auto& [name, cost] : names) {
+      // Listings of WAL pass over what is before a backup, or go through all there is.
+      const double segments = name == "LIST" ? model.segments() : event.segments;
       double number =
-          cost.base + cost.per_pack * event.packs + cost.per_segment * event.segments + cost.per_backup * event.backups;
-      // What is listed from the beginning to the end takes a request for a thousand; WAL that is needed is passed over.
+          cost.base + cost.per_pack * event.packs + cost.per_segment * segments + cost.per_backup * event.backups;
+      // What is listed from the beginning to the end takes a request for a thousand.
       const double objects = kind == "pack" ? model.packs() : kind == "backup" ? model.backups() : 0;
       if (name == "LIST") number *= std::max(1.0, std::ceil(objects / 1000));
       sums[name] += std::max(0.0, number);
