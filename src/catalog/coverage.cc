@@ -406,12 +406,12 @@ class Surveyor {
       const auto behind = std::partition_point(backups.begin(), backups.end(), [&](const BackupMeta* one) {
         return segments_.number(one->start_lsn) <= hole.last;
       });
-      for (const BackupMeta* backup : std::ranges::subrange(behind, backups.end())) {
-        if (run_of(chain, *backup) == nullptr) continue;
-        broken.to = backup->stopped;
-        broken.to_lsn = backup->stop_lsn;
-        broken.backup_after = backup->label;
-        break;
+      const auto after =
+          std::find_if(behind, backups.end(), [&](const BackupMeta* one) { return run_of(chain, *one) != nullptr; });
+      if (after != backups.end()) {
+        broken.to = (*after)->stopped;
+        broken.to_lsn = (*after)->stop_lsn;
+        broken.backup_after = (*after)->label;
       }
       TRY_ASSIGN(broken.gaps, gaps_of(chain, hole));
       out.broken.push_back(std::move(broken));
