@@ -31,6 +31,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -41,8 +42,7 @@ constexpr size_t kExtentBytes = 128u << 10;
 constexpr size_t kPackExtents = 512;  // 64 MiB of raw bytes in a pack: what a thread of a restore takes at a time.
 constexpr uint64_t kPartBytes = 64u << 20;
 constexpr size_t kWriteBytes = 1u << 20;
-// The page cache takes what begins at multiples of this in folios as large; for larger ones the kernel has to tidy up.
-constexpr size_t kStreamBytes = 512u << 10;
+constexpr size_t kWriteAlignment = 512u << 10;  // The page cache takes what begins at its multiples in large folios.
 constexpr uint64_t kFlushBytes = 8u << 20;
 constexpr size_t kPageBytes = 8192;
 
@@ -208,7 +208,7 @@ class Stream {
       coded = used_;
     }
     buffered_ += coded;
-    if (buffered_ >= kStreamBytes) write_buffer(kStreamBytes);
+    if (buffered_ >= kWriteBytes) write_buffer(buffered_ / kWriteAlignment * kWriteAlignment);
     pack_.coded.push_back(static_cast<uint32_t>(coded));
     pack_.raw_bytes += used_;
     used_ = 0;
@@ -236,7 +236,7 @@ class Stream {
     pack_ = Pack();
   }
 
-  static constexpr size_t kBufferBytes = kStreamBytes + 2 * kExtentBytes;
+  static constexpr size_t kBufferBytes = kWriteBytes + 2 * kExtentBytes;
   const Options& options_;
   const unsigned number_;
   const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> zstd_{ZSTD_createCCtx(), &ZSTD_freeCCtx};
@@ -349,6 +349,33 @@ void backup(const Options& options) {
   sync_all(options.out);
 }
 
+/// Packs shared out among threads in stretches, so that as a rule they write to different files: the kernel lets only
+/// one at a time write to a file. Who has done its own takes from the end of the longest that is left.
+class Shares {
+ public:
+  Shares(size_t count, unsigned threads) {
+    for (size_t i = 0; i < threads; ++i) shares_.push_back({i * count / threads, (i + 1) * count / threads});
+  }
+  bool take(unsigned thread, size_t& taken) {
+    const std::lock_guard lock(mu_);
+    auto& [begin, end] = shares_[thread];
+    if (begin < end) {
+      taken = begin++;
+      return true;
+    }
+    auto& longest = *std::max_element(shares_.begin(), shares_.end(), [](const auto& a, const auto& b) {
+      return a.second - a.first < b.second - b.first;
+    });
+    if (longest.first == longest.second) return false;
+    taken = --longest.second;
+    return true;
+  }
+
+ private:
+  std::mutex mu_;
+  std::vector<std::pair<size_t, size_t>> shares_;
+};
+
 /// Decode a pack, and write its pieces into files.
 class Unpacker {
  public:
@@ -366,10 +393,15 @@ class Unpacker {
       for (size_t i = extent; i < last; ++i) coded += pack.coded[i];
       if (coded > 0 && read_at(in.get(), coded_.get(), coded, offset) != coded) die("read " + pack.name);
       offset += coded;
+      const size_t want_all =
+          static_cast<size_t>(std::min<uint64_t>((last - extent) * kExtentBytes, pack.raw_bytes - at));
+      // Nothing is gained by moving what is stored as it is; no extent is longer coded than raw.
+      const bool as_it_is = coded == want_all;
+      const char* const content = as_it_is ? coded_.get() : raw_.get();
       const char* from = coded_.get();
       for (; extent < last; ++extent) {
         const size_t want = static_cast<size_t>(std::min<uint64_t>(kExtentBytes, pack.raw_bytes - at - raw));
-        decode(from, pack.coded[extent], want, raw_.get() + raw);
+        if (!as_it_is) decode(from, pack.coded[extent], want, raw_.get() + raw);
         from += pack.coded[extent];
         raw += want;
       }
@@ -378,22 +410,34 @@ class Unpacker {
         const Piece& p = pack.pieces[piece];
         if (p.at > at + raw || (p.at == at + raw && !at_end)) break;
         if (!fd || open_file_ != p.file) {
+          flush_behind(fd.get());
           fd = std::make_unique<Fd>(options_.out + "/" + files_[p.file].path, O_WRONLY | O_CREAT);
           open_file_ = p.file;
         }
         const uint64_t begin = std::max(p.at, at), end = std::min(p.at + p.bytes, at + raw);
         if (end > begin) {
-          write_at(fd->get(), raw_.get() + (begin - at), static_cast<size_t>(end - begin), p.offset + (begin - p.at));
-          if (end - begin >= kExtentBytes) begin_writeback(fd->get(), p.offset + (begin - p.at), end - begin);
+          const uint64_t offset_in_file = p.offset + (begin - p.at);
+          write_at(fd->get(), content + (begin - at), static_cast<size_t>(end - begin), offset_in_file);
+          if (dirty_begin_ == dirty_end_) dirty_begin_ = offset_in_file;
+          dirty_end_ = offset_in_file + (end - begin);
+          if (dirty_end_ - dirty_begin_ >= kFlushBytes) flush_behind(fd.get());
         }
         if (p.at + p.bytes > at + raw) break;  // The rest is in what follows.
       }
       at += raw;
       if (at_end && piece >= pack.pieces.size()) break;
     }
+    flush_behind(fd.get());
   }
 
  private:
+  /// Send what was written of the open file, which is one stretch, on its way.
+  void flush_behind(const Fd* fd) {
+    if (fd != nullptr && dirty_end_ - dirty_begin_ >= kExtentBytes)
+      begin_writeback(fd->get(), dirty_begin_, dirty_end_ - dirty_begin_);
+    dirty_begin_ = dirty_end_ = 0;
+  }
+
   void decode(const char* from, size_t coded, size_t raw, char* to) {
     if (coded == raw)
       std::memcpy(to, from, raw);
@@ -409,6 +453,7 @@ class Unpacker {
   const Memory coded_ = aligned(2 * kWriteBytes);
   const Memory raw_ = aligned(kWriteBytes);
   uint32_t open_file_ = 0;
+  uint64_t dirty_begin_ = 0, dirty_end_ = 0;
 };
 
 void restore(const Options& options) {
@@ -418,10 +463,12 @@ void restore(const Options& options) {
   std::set<std::string> directories;
   for (const File& file : files) directories.insert(fs::path(file.path).parent_path().string());
   for (const std::string& directory : directories) fs::create_directories(options.out + "/" + directory);
-  std::atomic<size_t> next = 0;
-  in_parallel(options.threads, [&](unsigned) {
+  const auto place = [](const Pack& pack) { return std::pair(pack.pieces.front().file, pack.pieces.front().offset); };
+  std::sort(packs.begin(), packs.end(), [&](const Pack& a, const Pack& b) { return place(a) < place(b); });
+  Shares shares(packs.size(), options.threads);
+  in_parallel(options.threads, [&](unsigned thread) {
     Unpacker unpacker(options, files);
-    for (size_t i = next++; i < packs.size(); i = next++) unpacker.unpack(packs[i]);
+    for (size_t i = 0; shares.take(thread, i);) unpacker.unpack(packs[i]);
   });
   sync_all(options.out);
 }
