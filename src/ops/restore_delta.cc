@@ -39,12 +39,6 @@ struct FilePart {
   bool changed GUARDED_BY(mu) = false;
 };
 
-struct DeltaWork {
-  FileChunk chunk;
-  std::vector<FilePart> parts;  // One for each file.
-  size_t memory_bytes = 0;
-};
-
 /// A stretch of a file that one worker compares.
 struct Slice {
   uint32_t file = 0;
@@ -53,9 +47,22 @@ struct Slice {
   bool hole = false;  // The whole file, and all of it is zeros.
 };
 
+/// What one worker compares before it fetches.
+using Batch = std::vector<Slice>;
+
+struct DeltaWork {
+  FileChunk chunk;
+  std::vector<FilePart> parts;  // One for each file.
+  std::vector<Batch> batches;   // In the order of the files.
+  // Of the batches: workers that are far from each other read different files, each from its beginning to its end,
+  // which is what the kernel reads ahead.
+  WorkShares shares;
+  size_t memory_bytes = 0;
+};
+
 struct DeltaTask {
   std::shared_ptr<DeltaWork> work;  // Shared by the tasks of a chunk: the last one frees it.
-  std::vector<Slice> slices;
+  size_t share = 0;
 };
 
 /// Bytes of a file that are to become zeros.
@@ -80,14 +87,13 @@ bool is_zero(Bytes bytes) {
          (bytes.front() == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-std::vector<DeltaTask> make_tasks(FileChunk chunk, const FileMaker& maker, const DeltaIndex& index) {
+std::vector<DeltaTask> make_tasks(FileChunk chunk, size_t workers, const FileMaker& maker, const DeltaIndex& index) {
   auto work = std::make_shared<DeltaWork>();
   work->parts = std::vector<FilePart>(chunk.files.size());
-  std::vector<DeltaTask> tasks;
-  std::vector<Slice> slices;
+  Batch slices;
   uint64_t bytes = 0;
   const auto push = [&] {
-    if (!slices.empty()) tasks.push_back({work, std::exchange(slices, {})});
+    if (!slices.empty()) work->batches.push_back(std::exchange(slices, {}));
     bytes = 0;
   };
   for (uint32_t i = 0; i < chunk.files.size(); ++i) {
@@ -113,6 +119,10 @@ std::vector<DeltaTask> make_tasks(FileChunk chunk, const FileMaker& maker, const
   push();
   work->memory_bytes += chunk.extents.size() * sizeof(ExtentRef);
   work->chunk = std::move(chunk);
+  const size_t share_count = std::min(work->batches.size(), workers);
+  work->shares.share_out(work->batches.size(), share_count);
+  std::vector<DeltaTask> tasks;
+  for (size_t i = 0; i < share_count; ++i) tasks.push_back({work, i});
   return tasks;
 }
 
@@ -133,7 +143,7 @@ class Mender {
   Result<DeltaTotals> run(const ManifestReader& manifest, const CancelToken& cancel) {
     TRY(maker_.open_root());
     TRY((run_tasks<DeltaTask>(
-        std::max(options_.copy.workers, 1u) + shape_.waiting_max, kQueuedBytesMax, cancel,
+        worker_count(), kQueuedBytesMax, cancel,
         [&](BoundedQueue<DeltaTask>& queue, const CancelToken& stop) { return produce(manifest, queue, stop); },
         [&](BoundedQueue<DeltaTask>& queue, const CancelToken& stop) { return work(queue, stop); })));
     DeltaTotals totals;
@@ -151,7 +161,7 @@ class Mender {
       TRY(cancel.check());
       TRY_ASSIGN_CTX(FileChunk chunk, restored_chunk(manifest, plan_, i),
                      "read manifest of backup " + plan_.backup.label);
-      auto tasks = make_tasks(std::move(chunk), maker_, index_);
+      auto tasks = make_tasks(std::move(chunk), worker_count(), maker_, index_);
       const size_t cost = tasks.empty() ? 0 : tasks.front().work->memory_bytes / tasks.size() + 1;
       for (DeltaTask& task : tasks)
         if (!queue.push(std::move(task), cost)) return stopped_by_another_task();
@@ -163,19 +173,26 @@ class Mender {
     DeltaBuffers buffers;
     WorkSlots* const slots = shape_.waiting_max > 0 ? &slots_ : nullptr;
     buffers.fetch.slots = slots;
-    while (auto task = queue.pop()) {
-      buffers.hashed_extent.reset();  // Indexes of another chunk mean other extents.
-      buffers.pieces.clear();
-      for (const Slice& slice : task->slices) {
-        TRY(cancel.check());
-        const WorkSlot slot(slots);
-        TRY(compare_slice(*task->work, slice, buffers));
-      }
-      TRY(fetch(*task->work, buffers, cancel));
-      for (const Slice& slice : task->slices) TRY(finish_slice(*task->work, slice));
-    }
+    while (auto task = queue.pop())
+      while (const auto batch = task->work->shares.take(task->share))
+        TRY(mend_batch(*task->work, task->work->batches[*batch], buffers, cancel));
     return {};
   }
+
+  Result<> mend_batch(DeltaWork& work, const Batch& batch, DeltaBuffers& buffers, const CancelToken& cancel) {
+    buffers.hashed_extent.reset();  // Indexes of another chunk mean other extents.
+    buffers.pieces.clear();
+    for (const Slice& slice : batch) {
+      TRY(cancel.check());
+      const WorkSlot slot(buffers.fetch.slots);
+      TRY(compare_slice(work, slice, buffers));
+    }
+    TRY(fetch(work, buffers, cancel));
+    for (const Slice& slice : batch) TRY(finish_slice(work, slice));
+    return {};
+  }
+
+  unsigned worker_count() const { return std::max(options_.copy.workers, 1u) + shape_.waiting_max; }
 
   Result<> compare_slice(DeltaWork& work, const Slice& slice, DeltaBuffers& buffers) {
     const FileEntry& entry = work.chunk.files[slice.file];
