@@ -75,12 +75,13 @@ std::string describe_source(const PushSource& source, const ClusterRecord& clust
 class Pusher {
  public:
   Pusher(const Repository& repository, const ArchivePushOptions& options, const ClusterRecord& cluster,
-         const PushSource& source, std::string document)
+         const PushSource& source, std::string document, const std::function<void()>& on_commit)
       : repository_(repository),
         options_(options),
         cluster_(cluster),
         source_(source),
         document_(std::move(document)),
+        on_commit_(on_commit),
         index_(index_to_store(source.parsed, source.content, cluster)) {}
 
   /// Write, look if the name is taken, then act; again while others or the store's uncertainty change it.
@@ -130,8 +131,10 @@ class Pusher {
   }
 
   Result<ObjectInfo> write(const ObjectKey& key) const {
-    return write_stored_file(repository_, key, source_.content, document_, options_.codec, options_.level,
-                             options_.threads, index_);
+    TRY_ASSIGN(ContainerWriter writer, prepare_stored_file(repository_, key, source_.content, document_, options_.codec,
+                                                           options_.level, options_.threads, index_));
+    if (on_commit_) on_commit_();
+    return std::move(writer).commit();
   }
 
   enum class Verdict : uint8_t { kSame, kDamaged };
@@ -202,6 +205,7 @@ class Pusher {
   const ClusterRecord& cluster_;
   const PushSource& source_;
   const std::string document_;
+  const std::function<void()>& on_commit_;
   const std::vector<std::byte> index_;
 };
 
@@ -232,21 +236,22 @@ Result<std::unique_ptr<StanzaPusher>> StanzaPusher::open(const Repository& repos
   return std::unique_ptr<StanzaPusher>(new StanzaPusher(repository, clock, std::move(options), cluster));
 }
 
-Result<ArchivePushResult> StanzaPusher::push(const PushSource& source) {
+Result<ArchivePushResult> StanzaPusher::push(const PushSource& source, const std::function<void()>& on_commit) {
   if (!source.is_history()) {
     TRY_ASSIGN(const auto verdict, forks_.check(source.timeline(), source.directory()));
     if (verdict == ForkGuard::Verdict::kAbsent) {
       const std::string name = pg::history_name(source.timeline());
       TRY_ASSIGN_CTX(const PushSource history, read_push_source(source.directory() + "/" + name), "push " + name);
-      TRY_CTX(store(history), "push " + name);
+      TRY_CTX(store(history, {}), "push " + name);
     }
   }
-  return store(source);
+  return store(source, on_commit);
 }
 
-Result<ArchivePushResult> StanzaPusher::store(const PushSource& source) {
+Result<ArchivePushResult> StanzaPusher::store(const PushSource& source, const std::function<void()>& on_commit) {
   TRY(check_source(source, cluster_, options_, clock_));
-  return Pusher(repository_, options_, cluster_, source, describe_source(source, cluster_, options_, clock_)).run();
+  return Pusher(repository_, options_, cluster_, source, describe_source(source, cluster_, options_, clock_), on_commit)
+      .run();
 }
 
 Result<ArchivePushResult> archive_push(const Repository& repository, Clock& clock, const ArchivePushOptions& options) {

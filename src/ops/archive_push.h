@@ -50,8 +50,9 @@ class StanzaPusher {
                                                     ArchivePushOptions options);
 
   /// Check a file against the cluster and the repository's timeline of its number, and store it. Ok means durable.
+  /// Shape:  `on_commit`, if given, is called each time when only the wait for the store is left to do.
   /// Errors: as archive_push().
-  Result<ArchivePushResult> push(const PushSource& source);
+  Result<ArchivePushResult> push(const PushSource& source, const std::function<void()>& on_commit = {});
   const ClusterRecord& cluster() const { return cluster_; }
   const Repository& repository() const { return repository_; }
 
@@ -62,7 +63,7 @@ class StanzaPusher {
         options_(std::move(options)),
         cluster_(cluster),
         forks_(repository, options_.stanza, cluster) {}
-  Result<ArchivePushResult> store(const PushSource& source);
+  Result<ArchivePushResult> store(const PushSource& source, const std::function<void()>& on_commit);
 
   const Repository& repository_;
   Clock& clock_;

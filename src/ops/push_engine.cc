@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/log.h"
 #include "ops/push_drops.h"
@@ -34,7 +35,9 @@ PushEngine::PushEngine(std::vector<PushTarget> targets, Clock& clock, PushEngine
   lanes_.resize(targets.size());
   for (size_t i = 0; i < targets.size(); ++i) lanes_[i].target = std::move(targets[i]);
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    for (unsigned n = 0; n < std::max(1u, options_.threads); ++n) group_.spawn([this, i] { return run_lane(i); });
+    const unsigned threads = std::max(1u, options_.threads);
+    const unsigned waiters = threads + 1;  // Until what they have compressed is durable.
+    for (unsigned n = 0; n < threads + waiters; ++n) group_.spawn([this, i] { return run_lane(i); });
   }
 }
 
@@ -196,7 +199,9 @@ bool PushEngine::busy() {
 
 std::optional<PushEngine::Work> PushEngine::pick(size_t lane_index) {
   Lane& lane = lanes_[lane_index];
+  const bool may_compute = lane.computing < std::max(1u, options_.threads);
   for (const std::string& path : requested_) {
+    if (!may_compute) break;
     if (job_of(path).attempts[lane_index].state != State::kIdle) continue;
     const auto identity = file_identity(path);
     return begin(lane_index, path, identity ? identity->bytes : 0);
@@ -213,7 +218,7 @@ std::optional<PushEngine::Work> PushEngine::pick(size_t lane_index) {
     ++lane.running;
     return Work{.kind = Kind::kDrops, .path = {}, .bytes = 0};
   }
-  return pick_ahead(lane_index);
+  return may_compute ? pick_ahead(lane_index) : std::nullopt;
 }
 
 bool PushEngine::may_go_ahead(const Lane& lane, const std::string& path, size_t lane_index, Steady now) {
@@ -257,6 +262,7 @@ PushEngine::Work PushEngine::begin(size_t lane_index, const std::string& path, u
   job.attempts[lane_index] = Attempt{.state = State::kRunning, .identity = {}, .error = {}, .retry_at = {}};
   ++lane.timelines[job.timeline].running;
   ++lane.running;
+  ++lane.computing;
   lane.running_bytes += bytes;
   return Work{.kind = Kind::kFile, .path = path, .bytes = bytes};
 }
@@ -266,14 +272,28 @@ PushEngine::Work PushEngine::begin(size_t lane_index, const std::string& path, u
 Result<> PushEngine::run_lane(size_t lane_index) {
   for (;;) {
     std::optional<Work> work;
+    Buffer room;
     {
       MutexLock lock(mu_);
-      while (!stopping_ && !(work = pick(lane_index))) changed_.wait(mu_);
+      while (!stopping_ && !(work = pick(lane_index))) {
+        if (lanes_[lane_index].running == 0) rooms_.clear();  // An idle worker holds no memory.
+        changed_.wait(mu_);
+      }
       if (!work) return {};
+      if (work->kind == Kind::kFile && !rooms_.empty()) {
+        room = std::move(rooms_.back());
+        rooms_.pop_back();
+      }
     }
     if (work->kind == Kind::kFile) {
-      Outcome outcome = push_file(lane_index, work->path);
+      bool computing = true;
+      Outcome outcome = push_file(lane_index, work->path, room, [&] {
+        MutexLock lock(mu_);
+        end_computing(lane_index, computing);
+      });
       MutexLock lock(mu_);
+      end_computing(lane_index, computing);
+      rooms_.push_back(std::move(room));
       finish_file(lane_index, *work, std::move(outcome));
     } else {
       const bool drops = work->kind == Kind::kDrops;
@@ -340,12 +360,20 @@ Result<std::shared_ptr<PushEngine::Open>> PushEngine::open_lane(size_t lane_inde
   return lane.open;
 }
 
-PushEngine::Outcome PushEngine::push_file(size_t lane_index, const std::string& path) {
+void PushEngine::end_computing(size_t lane_index, bool& computing) {
+  if (!std::exchange(computing, false)) return;
+  --lanes_[lane_index].computing;
+  changed_.notify_all();
+}
+
+PushEngine::Outcome PushEngine::push_file(size_t lane_index, const std::string& path, Buffer& room,
+                                          const std::function<void()>& on_commit) {
   auto opened = open_lane(lane_index, false);
   if (!opened) return {.result = Error(std::move(opened).error()), .identity = {}, .of_repository = true};
-  auto source = read_push_source(path);
+  auto source = read_push_source(path, std::move(room));
   if (!source) return {.result = Error(std::move(source).error()), .identity = {}, .of_repository = false};
-  auto pushed = (*opened)->pusher->push(*source);
+  auto pushed = (*opened)->pusher->push(*source, on_commit);
+  room = std::move(source->content);
   if (!pushed) {
     const bool of_repository = !is_of_file(pushed.error().code());
     return {.result = Error(std::move(pushed).error()), .identity = {}, .of_repository = of_repository};

@@ -19,7 +19,7 @@ namespace pgark {
 
 struct PushEngineOptions {
   ArchivePushOptions push;                      // Without source_path.
-  unsigned threads = 1;                         // Of each repository.
+  unsigned threads = 1;                         // Of each repository, that compress; others only wait for it.
   uint64_t bytes_max = 128u << 20;              // Of files that are being pushed, all repositories together.
   size_t files_max = 65536;                     // Whose outcome is remembered: how far ahead of the server.
   std::string spool_directory;                  // For notes of what was given up.
@@ -94,6 +94,7 @@ class PushEngine {
     Steady opened_at{};
     bool opening = false;
     unsigned running = 0;
+    unsigned computing = 0;  // Of those, who have not yet begun to wait for the repository.
     uint64_t running_bytes = 0;
     size_t cursor = 0;  // Into ready_.names: what lies before has been looked at since the last offer().
     Steady paused_until{};
@@ -122,7 +123,10 @@ class PushEngine {
   std::optional<Work> pick_ahead(size_t lane) REQUIRES(mu_);
   bool may_go_ahead(const Lane& lane, const std::string& path, size_t lane_index, Steady now) REQUIRES(mu_);
   Work begin(size_t lane, const std::string& path, uint64_t bytes) REQUIRES(mu_);
-  Outcome push_file(size_t lane, const std::string& path);
+  /// `room` is memory for the file, and keeps it.
+  Outcome push_file(size_t lane, const std::string& path, Buffer& room, const std::function<void()>& on_commit);
+  /// Let another thread of the lane compress. Once for each file.
+  void end_computing(size_t lane, bool& computing) REQUIRES(mu_);
   void finish_file(size_t lane, const Work& work, Outcome outcome) REQUIRES(mu_);
   void note_failure(Lane& lane, const Error& error) REQUIRES(mu_);
   void note_success(Lane& lane) REQUIRES(mu_);
@@ -142,7 +146,8 @@ class PushEngine {
   std::vector<std::string> requested_ GUARDED_BY(mu_);  // Paths with waiters, in the order to push them.
   std::string wal_directory_ GUARDED_BY(mu_);
   ReadyFiles ready_ GUARDED_BY(mu_);
-  TaskGroup group_;  // Last: its threads end before what they use.
+  std::vector<Buffer> rooms_ GUARDED_BY(mu_);  // Memory of files that were pushed, for the next ones.
+  TaskGroup group_;                            // Last: its threads end before what they use.
 };
 
 }  // namespace pgark

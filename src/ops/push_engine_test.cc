@@ -9,6 +9,7 @@
 #include "catalog/wal_dropped.h"
 #include "core/log.h"
 #include "ops/push_drops.h"
+#include "testing/forwarding_store.h"
 #include "testing/pg_server.h"
 #include "testing/push_scene.h"
 #include "testing/wait.h"
@@ -16,6 +17,7 @@
 namespace pgark {
 namespace {
 
+using ::pgark::testing::ForwardingStore;
 using ::pgark::testing::PushScene;
 using ::pgark::testing::wait_until;
 using std::chrono::milliseconds;
@@ -51,14 +53,63 @@ void offer(PushEngine& engine, const PushScene& scene) {
   engine.offer(scene.wal(), std::move(*ready));
 }
 
-/// Keys whose commits were made, in their order.
-std::vector<std::string> committed(FaultStore& store) {
+/// Keys of objects that were begun, in their order.
+std::vector<std::string> begun(FaultStore& store) {
   std::vector<std::string> keys;
   for (const FiredFault& fired : store.fired()) keys.push_back(fired.key.substr(fired.key.rfind('/') + 1));
   return keys;
 }
-FaultRule note_commits() {
-  return {.call = StoreCall::kCommit, .prefix = "main/wal", .nth = 1, .every = 1, .fault = Fault::kDelay};
+FaultRule note_begun() {
+  return {.call = StoreCall::kCreate, .prefix = "main/wal", .nth = 1, .every = 1, .fault = Fault::kDelay};
+}
+
+/// Commits, but for the first one, wait for another, or until it is clear that none comes.
+class CommitsMeet final : public ForwardingStore {
+ public:
+  using ForwardingStore::ForwardingStore;
+  Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override {
+    TRY_ASSIGN(auto writer, inner().create(key));
+    return std::unique_ptr<ObjectWriter>(std::make_unique<Writer>(*this, std::move(writer)));
+  }
+  bool met() const { return met_; }
+
+ private:
+  class Writer final : public ObjectWriter {
+   public:
+    Writer(CommitsMeet& store, std::unique_ptr<ObjectWriter> inner) : store_(store), inner_(std::move(inner)) {}
+    Result<> append(Bytes data) override { return inner_->append(data); }
+    Result<ObjectInfo> commit() && override {
+      if (store_.commits_++ > 0) {
+        if (++store_.now_ > 1) store_.met_ = true;
+        wait_until([&] { return store_.met_.load(); }, std::chrono::seconds(2));
+        --store_.now_;
+      }
+      return std::move(*inner_).commit();
+    }
+
+   private:
+    CommitsMeet& store_;
+    std::unique_ptr<ObjectWriter> inner_;
+  };
+
+  std::atomic<unsigned> commits_ = 0;
+  std::atomic<unsigned> now_ = 0;
+  std::atomic<bool> met_ = false;
+};
+
+TEST(PushEngine, OneThreadCompressesWhileAnotherWaitsForTheStore) {
+  PushScene scene;
+  for (const uint64_t number : {5u, 6u, 7u}) scene.put_segment(number);
+  CommitsMeet store(scene.store());
+  const PushTarget target{.name = "repo1", .open = [&]() -> Result<PushTarget::Opened> {
+                            PushTarget::Opened opened;
+                            TRY_ASSIGN(opened.repository, Repository::open(store));
+                            return opened;
+                          }};
+  PushEngine engine({target}, system_clock(), engine_options(scene, 1));
+  offer(engine, scene);
+  for (const uint64_t number : {5u, 6u, 7u}) ASSERT_OK(ask(engine, scene.segment_path(number)));
+  EXPECT_TRUE(store.met());
 }
 
 TEST(PushEngine, PushesAheadHistoriesFirstThenOldestFirst) {
@@ -66,11 +117,11 @@ TEST(PushEngine, PushesAheadHistoriesFirstThenOldestFirst) {
   for (const uint64_t number : {7u, 5u, 6u}) scene.put_segment(number);
   scene.put("00000002.history", "1\t0/800000\tno recovery target specified\n");
   scene.put_segment(8, 1, 2);
-  scene.store().set_rules({note_commits()});
+  scene.store().set_rules({note_begun()});
   PushEngine engine(scene.targets(), system_clock(), engine_options(scene, 1));
   offer(engine, scene);
-  ASSERT_TRUE(wait_until([&] { return committed(scene.store()).size() == 5; }));
-  EXPECT_EQ(committed(scene.store()),
+  ASSERT_TRUE(wait_until([&] { return begun(scene.store()).size() == 5; }));
+  EXPECT_EQ(begun(scene.store()),
             (std::vector<std::string>{"00000002.history", scene.segment_name(5), scene.segment_name(6),
                                       scene.segment_name(7), scene.segment_name(8, 2)}));
   const uint64_t calls = scene.store().calls();

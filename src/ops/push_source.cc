@@ -46,8 +46,10 @@ TimelineId timeline_of(const pg::WalFileName& name) {
 std::string PushSource::directory() const { return parent_path(path); }
 TimelineId PushSource::timeline() const { return timeline_of(parsed); }
 
-Result<PushSource> read_push_source(const std::string& path) {
+Result<PushSource> read_push_source(const std::string& path, Buffer room) {
   PushSource source;
+  source.content = std::move(room);
+  source.content.clear();
   source.path = path;
   source.name = path.substr(path.rfind('/') + 1);
   TRY_ASSIGN(source.parsed, pg::parse_wal_file_name(source.name));

@@ -45,9 +45,9 @@ struct PushSource {
 /// Timeline an archive file is of.
 TimelineId timeline_of(const pg::WalFileName& name);
 
-/// Read a file of the archive whole.
+/// Read a file of the archive whole, into the memory of `room`: that of 16 MiB costs much to get from the system.
 /// Errors: kInvalid if its name is none of the archive, or it is no regular file; kCorrupt if larger than any WAL file;
 ///         kTransient if it changed while it was read; kNotFound if it does not exist.
-Result<PushSource> read_push_source(const std::string& path);
+Result<PushSource> read_push_source(const std::string& path, Buffer room = {});
 
 }  // namespace pgark

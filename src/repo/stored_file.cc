@@ -114,9 +114,9 @@ class PieceCoder {
 
 }  // namespace
 
-Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
-                                     const std::string& document, Codec codec, int level, unsigned threads,
-                                     Bytes index) {
+Result<ContainerWriter> prepare_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
+                                            const std::string& document, Codec codec, int level, unsigned threads,
+                                            Bytes index) {
   TRY_ASSIGN(ContainerWriter writer, ContainerWriter::create(repository, key, ContainerKind::kWal));
   const size_t pieces = (raw.size() + kPieceBytes - 1) / kPieceBytes;
   const auto workers = static_cast<unsigned>(std::min<size_t>(threads, pieces));
@@ -138,6 +138,13 @@ Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectK
       TRY(writer.append(FrameType::kWalIndex, part, compressor));
     }
   }
+  return writer;
+}
+
+Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
+                                     const std::string& document, Codec codec, int level, unsigned threads,
+                                     Bytes index) {
+  TRY_ASSIGN(ContainerWriter writer, prepare_stored_file(repository, key, raw, document, codec, level, threads, index));
   return std::move(writer).commit();
 }
 
