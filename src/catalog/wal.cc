@@ -117,15 +117,21 @@ Result<std::vector<TimelineId>> list_timeline_histories(const Repository& reposi
                                                         unsigned cluster_number) {
   const std::string prefix = wal_prefix(stanza, cluster_number);
   std::vector<TimelineId> timelines;
-  ListRequest request{.prefix = prefix, .after = "", .limit = 1000};
+  // What follows the first segment of a page is passed over, and a store of files looks at each entry: ask for little
+  // first, and for more where there is no segment to step over.
+  constexpr size_t kLimitFirst = 4;
+  constexpr size_t kLimitMax = 1000;
+  ListRequest request{.prefix = prefix, .after = "", .limit = kLimitFirst};
   for (;;) {
     TRY_ASSIGN_CTX(const ListPage page, repository.store().list(request), "list timelines of stanza " + stanza);
+    request.limit = std::min(kLimitMax, 4 * request.limit);
     for (const ObjectInfo& object : page.objects) {
       request.after = object.key.value;
       const std::string_view below = std::string_view(object.key.value).substr(prefix.size());
       // The segments of a timeline lie in a directory that sorts right after its history: step over them.
       if (below.size() > 8 && below[8] == '/') {
         request.after = prefix + std::string(below.substr(0, 8)) + "0";  // '0' follows '/'.
+        request.limit = kLimitFirst;
         break;
       }
       const size_t suffix = below.find(".history");

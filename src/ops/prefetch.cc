@@ -18,9 +18,9 @@ namespace pgark {
 namespace {
 
 constexpr auto kRoomPause = std::chrono::milliseconds(10);
-/// Segments of a timeline that one run looks ahead for, at least: more make its plan late where a listing looks at
-/// each.
-constexpr uint64_t kAheadMin = 8;
+/// Segments of a timeline that are looked for first; later ones while these are fetched. Where a listing looks at each
+/// entry, more would make the first plan late, and the server fetches its segments itself until there is one.
+constexpr uint64_t kAheadFirst = 8;
 
 /// A segment to fetch and the repository that has it.
 struct Planned {
@@ -42,9 +42,9 @@ std::vector<TimelineId> timelines_at(const pg::TimelineHistory& history, uint64_
   return timelines;
 }
 
-/// What one repository has for recovery after `wanted`, in order.
+/// What one repository has for recovery after `wanted`, in order: of each timeline up to `ahead` segments.
 Result<std::vector<Planned>> plan_of(const ArchiveSource& source, const ClusterRecord& asking,
-                                     const PrefetchOptions& options) {
+                                     const PrefetchOptions& options, uint64_t ahead) {
   TRY_ASSIGN(const Repository* repository, source.open());
   TRY_ASSIGN(const auto records, list_clusters(*repository, options.stanza));
   const auto cluster = std::find_if(records.rbegin(), records.rend(), [&](const ClusterRecord& record) {
@@ -54,8 +54,6 @@ Result<std::vector<Planned>> plan_of(const ArchiveSource& source, const ClusterR
   TRY_ASSIGN(const auto histories, read_timeline_histories(*repository, options.stanza, *cluster));
   const uint32_t segment_bytes = cluster->wal_segment_bytes;
   const pg::TimelineHistory history = guess_history(histories, options.wanted, segment_bytes);
-  // When these are in the queue or taken, the next run begins.
-  const size_t ahead = std::max(kAheadMin, 2 * options.queue_bytes / segment_bytes);
   std::vector<std::string> listed;
   for (const pg::TimelineSpan& span : history.spans()) {
     if (span.timeline < options.wanted.timeline) continue;
@@ -73,12 +71,12 @@ Result<std::vector<Planned>> plan_of(const ArchiveSource& source, const ClusterR
 /// For each number the first repository that has it.
 /// Errors: of the first repository if none could be searched.
 Result<std::vector<Planned>> plan_of_all(std::span<const ArchiveSource> sources, const WalSpool& spool,
-                                         const PrefetchOptions& options) {
+                                         const PrefetchOptions& options, uint64_t ahead) {
   std::map<uint64_t, Planned> chosen;
   std::optional<Error> failure;
   bool searched = false;
   for (const ArchiveSource& source : sources) {
-    auto plan = plan_of(source, spool.cluster(), options);
+    auto plan = plan_of(source, spool.cluster(), options, ahead);
     searched = searched || plan.has_value();
     if (!plan) {
       log_detail("prefetch nothing from {}: {}", source.name, plan.error().message());
@@ -187,6 +185,8 @@ class Prefetcher {
     TRY_ASSIGN(const FetchedWal wal, fetch_wal_file(*planned.repository, key, parsed, planned.cluster, 1, file.file()));
     // Whether recovery may end there is for archive-get to find out.
     if (!wal.end_reason.empty()) return Error(Errc::kCorrupt, "WAL ends early in it: " + wal.end_reason);
+    // PostgreSQL syncs each segment it was given before it reads it, and recovery stands still meanwhile.
+    file.start_write_back();
     return spool_.finish(std::move(file), planned.segment);
   }
 
@@ -268,17 +268,33 @@ Result<PrefetchReport> prefetch_wal(std::span<const ArchiveSource> sources, cons
                                     const CancelToken& cancel, const PrefetchOptions& options) {
   if (options.queue_bytes < spool.cluster().wal_segment_bytes) return PrefetchReport{};
   TRY_CTX(spool.prepare(), "prefetch WAL");
+  const uint64_t ahead_max = std::max(kAheadFirst, 2 * options.queue_bytes / spool.cluster().wal_segment_bytes);
   PrefetchReport total;
-  for (PrefetchOptions part = options;;) {
-    TRY_ASSIGN(std::vector<Planned> plan, plan_of_all(sources, spool, part));
-    if (plan.empty()) break;
+  PrefetchOptions part = options;
+  uint64_t ahead = kAheadFirst;
+  TRY_ASSIGN(std::vector<Planned> plan, plan_of_all(sources, spool, part, ahead));
+  while (!plan.empty()) {
+    const bool full = plan.size() >= ahead;
+    ahead = ahead_max;
     part.wanted = plan.back().segment;
+    Result<std::vector<Planned>> next;
+    TaskGroup planner;
+    if (full) {  // There is more, most likely: look for it meanwhile.
+      planner.spawn([&]() -> Result<> {
+        next = plan_of_all(sources, spool, part, ahead);
+        return {};
+      });
+    }
     Prefetcher prefetcher(spool, clock, cancel, part, std::move(plan), options.wanted.number);
-    TRY_ASSIGN(const PrefetchReport report, prefetcher.run());
-    total.segment_count += report.segment_count;
-    total.bytes += report.bytes;
-    total.full = report.full;
-    if (report.full || !prefetcher.finished_plan()) break;
+    const auto report = prefetcher.run();
+    TRY(planner.wait());
+    TRY(report);
+    total.segment_count += report->segment_count;
+    total.bytes += report->bytes;
+    total.full = report->full;
+    if (report->full || !prefetcher.finished_plan()) break;
+    if (!next || next->empty()) next = plan_of_all(sources, spool, part, ahead);
+    TRY_ASSIGN(plan, std::move(next));
   }
   if (total.segment_count > 0 && !total.full) spool.unmark_full();
   return total;

@@ -182,6 +182,11 @@ TemporaryFile::~TemporaryFile() {
   if (file_.is_open()) ::unlink(file_.path().c_str());
 }
 
+void TemporaryFile::start_write_back() const {
+  // File systems that know no such call leave it all to whoever syncs.
+  static_cast<void>(::sync_file_range(file_.fd(), 0, 0, SYNC_FILE_RANGE_WRITE));
+}
+
 Result<> TemporaryFile::move_to(const std::string& destination) {
   const std::string path = file_.path();
   auto moved = file_.close();  // Some file systems tell only here that there was no room.

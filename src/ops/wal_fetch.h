@@ -24,6 +24,8 @@ class TemporaryFile {
   ~TemporaryFile();
 
   const File& file() const { return file_; }
+  /// Have what was written so far go to disk, without waiting for it: whoever syncs the file later waits less.
+  void start_write_back() const;
   /// Close it and give it its name, replacing what has it. Not synced.
   Result<> move_to(const std::string& destination);
 
