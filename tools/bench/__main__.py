@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-from common import say
+from common import INTERRUPTED, say
 from report import write_report
 from results import Results
 
@@ -37,14 +37,22 @@ def main():
     if os.getuid() == 0:
         raise SystemExit("bench: PostgreSQL refuses to run as root; run ./dev bench")
     results = Results()
+    failed = []
     try:
         for name in options.parts or PARTS:
             say(f"part {name}: {modules[name].SUMMARY}")
-            modules[name].run(options, results)
+            try:
+                modules[name].run(options, results)
+            except (Exception, SystemExit) as error:  # pylint: disable=broad-except
+                if str(error) == INTERRUPTED:
+                    raise
+                # What one part broke is no reason to lose the others.
+                say(f"part {name} failed: {error!r}")
+                failed.append(name)
     finally:
-        # What a later part broke is no reason to lose what was measured.
         if results.runs:
             write_report(results, options)
+    return f"bench: failed: {', '.join(failed)}" if failed else 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent.parent / "build/pgark")).resolve()
 LIMIT = PGARK.parent / "limit"  # bench/limit.cc: the bare codec and system calls.
+INTERRUPTED = "bench: interrupted"
 LOAD = os.getloadavg()[1]  # Of five minutes, before anything was started here.
 FINGERPRINT = ("SELECT (SELECT count(*) || ' ' || sum(total) FROM orders) || ' ' || "
                "(SELECT count(*) || ' ' || sum((detail->>'took_ms')::int) FROM events) || ' ' || "
@@ -219,7 +220,7 @@ pg1-user=postgres
     def go(self, main, clean_up, keep):
         """Run `main`; show the logs if it fails, and leave nothing behind."""
         def interrupted(*_):
-            raise SystemExit("bench: interrupted")
+            raise SystemExit(INTERRUPTED)
 
         signal.signal(signal.SIGTERM, interrupted)
         try:
