@@ -75,6 +75,32 @@ TEST(PosixStore, FilesAndDirectoriesHaveTheirModesWhateverTheUmask) {
   }
 }
 
+TEST(PosixStore, PiecesOfAnySizeAreWrittenInTheirOrder) {
+  const uint64_t seed = test_seed();
+  SCOPED_TRACE(fmt::format("SEED={}", seed));
+  Rng rng(seed);
+  const ScratchDirectory root;
+  auto store = PosixStore::open(root.path()).value();
+  // Around the size that is gathered before it is written, and far from it.
+  constexpr std::array<size_t, 9> kSizes{0, 1, 16, 40'000, 524'287, 524'288, 524'289, 1'048'576, 1'700'000};
+  for (int object = 0; object < 8; ++object) {
+    const ObjectKey key{fmt::format("object-{}", object)};
+    std::string content;
+    auto writer = store->create(key);
+    ASSERT_TRUE(writer.has_value());
+    for (uint64_t pieces = rng.below(8); pieces > 0; --pieces) {
+      std::string piece(kSizes[static_cast<size_t>(rng.below(kSizes.size()))], '\0');
+      for (size_t i = 0; i < piece.size(); ++i) piece[i] = static_cast<char>((content.size() + i) * 2654435761u >> 24);
+      ASSERT_TRUE((*writer)->append(as_bytes(piece)).has_value());
+      content += piece;
+    }
+    const auto committed = std::move(**writer).commit();
+    ASSERT_TRUE(committed.has_value()) << committed.error().to_string();
+    EXPECT_EQ(committed->bytes, content.size());
+    ASSERT_TRUE(as_text(store->get(key).value().bytes()) == content) << object;
+  }
+}
+
 TEST(PosixStore, MissingRootIsNeverAnEmptyRepository) {
   const ScratchDirectory scratch;
   const std::string root = scratch.path() + "/repo";
