@@ -60,8 +60,8 @@ void wipe(std::string& text) {
   text.clear();
 }
 
-// From the kernel, and not from a generator of OpenSSL's: that one is seeded from here as well, and setting it up took a
-// process that asks for a few bytes more than a millisecond.
+// From the kernel, and not from a generator of OpenSSL's: that one is seeded from here as well, and setting it up took
+// a process that asks for a few bytes more than a millisecond.
 Result<> random_bytes(MutableBytes out) {
   while (!out.empty()) {
     const ssize_t got = ::getrandom(out.data(), out.size(), 0);

@@ -22,7 +22,8 @@ struct LoadedCurl {
 
 LoadedCurl load() {
   LoadedCurl loaded;
-  // Never unloaded: threads may still be in it when the process ends. Lazily bound: most of what it brings is not called.
+  // Never unloaded: threads may still be in it when the process ends. Lazily bound: most of what it brings is not
+  // called.
   void* library = ::dlopen(kLibrary, RTLD_LAZY | RTLD_LOCAL);
   if (library == nullptr) {
     const char* reason = ::dlerror();

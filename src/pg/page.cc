@@ -23,8 +23,8 @@ alignas(64) constexpr std::array<uint32_t, kLanes> kLaneStart = {
     0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756};
 
 /// The hash in vectors of kWidth bytes. Force-inlined into functions compiled for one kind of processor each; vectors
-/// stay in local arrays so that no calling convention depends on the target; the loops over them are unrolled, which at -O2
-/// GCC does not do by itself, so that the arrays are registers.
+/// stay in local arrays so that no calling convention depends on the target; the loops over them are unrolled, which at
+/// -O2 GCC does not do by itself, so that the arrays are registers.
 template <size_t kWidth>
 [[gnu::always_inline]] inline uint32_t hash_page(const std::byte* page, size_t bytes) {
   typedef uint32_t Vector __attribute__((vector_size(kWidth)));
