@@ -36,7 +36,7 @@ MIB_OF_SCALE = 15  # What a unit of pgbench's scale takes.
 def add_options(group):
     group.add_argument("--load-mib", type=int, default=2048, metavar="N",
                        help="size of the cluster, half of it pgbench's; its server has a quarter of it in memory (2048)")
-    group.add_argument("--load-seconds", type=int, default=30, metavar="N", help="how long each is measured a round (30)")
+    group.add_argument("--load-seconds", type=int, default=20, metavar="N", help="how long each is measured a round (20)")
     group.add_argument("--load-rate", type=int, metavar="N", help="transactions a second (half of what goes)")
     group.add_argument("--load-only", default="latency,throttle,cache", metavar="WORD,...",
                        help="of latency, throttle and cache (all)")
@@ -108,6 +108,7 @@ class Load:
             self.page_cache()
         if "throttle" in wanted:
             self.throttle()
+            self.tools[0].setup()  # Without what the backups that were ended have left.
         if "latency" in wanted:
             self.latency()
 
@@ -175,13 +176,16 @@ class Load:
             self.bench.run(*tool.backup_words("full"), *words)
             done += 1
         end, after = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        time.sleep(1)  # What pgbench has not written to its log when it is ended is lost: let that be later than `end`.
         latencies = pgbench.stop(begin, end)
         if not latencies:
             raise SystemExit("bench: pgbench did not end a single transaction")
-        return {"seconds": (end - begin) / max(1, done), "backups": done, "transactions": len(latencies),
-                "cpu_seconds": (after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime) / max(1, done),
-                "p50_ms": quantile(latencies, 0.5), "p99_ms": quantile(latencies, 0.99),
-                "p999_ms": quantile(latencies, 0.999), "max_ms": latencies[-1]}
+        figures = {"backups": done, "transactions": len(latencies), "p50_ms": quantile(latencies, 0.5),
+                   "p99_ms": quantile(latencies, 0.99), "p999_ms": quantile(latencies, 0.999), "max_ms": latencies[-1]}
+        if done:
+            figures["seconds"] = (end - begin) / done
+            figures["cpu_seconds"] = (after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime) / done
+        return figures
 
     # ---- throttle ---------------------------------------------------------------------------------------------------
 
@@ -198,9 +202,10 @@ class Load:
 
     def one_throttle(self, option, counter, asked):
         """The rate of one backup, as the kernel counts what the process reads or writes; ended when it was seen enough."""
-        # Without compression, as what is written would be less than what is read.
+        # Without compression, as what is written would be less than what is read, and with nothing of the one before, which
+        # was ended, too.
         process = subprocess.Popen([str(word) for word in self.tools[0].backup_words("full")] +
-                                   [f"--{option}={asked}MiB", "--compress-type=none"], env=self.bench.env,
+                                   [f"--{option}={asked}MiB", "--compress-type=none", "--no-resume"], env=self.bench.env,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         counts = []  # Time and bytes, ten times a second.
         try:
