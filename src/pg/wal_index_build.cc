@@ -30,7 +30,7 @@ const WalBlockRef* heap_block(const WalRecord& record, uint8_t id) {
 constexpr size_t kRadixSortMin = 256;
 
 /// Sort by digits of 11 bits, leaving out those that are 0 in every number. Blocks of a busy table come in any order
-/// and by the ten thousand; comparing them took a fifth of the pass over a segment.
+/// and by the ten thousand; comparing them took a quarter of the pass over a segment.
 void radix_sort(std::vector<uint32_t>& numbers) {
   constexpr unsigned kDigitBits = 11;
   constexpr size_t kDigits = size_t{1} << kDigitBits;
