@@ -18,7 +18,6 @@ SUMMARY = "full backup and restore of many small relations"
 PART = "small"
 PORT = 5478
 PER_DATABASE = 20_000
-REUSE_SECONDS = 65  # After so long, a freed inode is one like any other.
 BACKUP, RESTORE = "full backup, small relations", "restore, small relations"
 
 MAKE = """DO $$ BEGIN
@@ -118,8 +117,6 @@ class Small:
         for tool in self.tools:
             self.results.versions[tool.name] = tool.version()
         for number in range(1, self.options.rounds + 1):
-            if number > 1:
-                self.empty_trash()
             turns = [*self.tools, None]
             first = number % len(turns)
             for tool in turns[first:] + turns[:first]:

@@ -26,9 +26,9 @@ FINGERPRINT = "SELECT count(*) || ' ' || sum(delta) FROM pgbench_history"
 
 
 def add_options(group):
-    group.add_argument("--wal-segments", type=int, default=24, metavar="N",
-                       help="segments to push and get (24; a fourth of them one by one on the slow repository)")
-    group.add_argument("--wal-recovery", type=int, default=48, metavar="N", help="segments to recover; 0: none (48)")
+    group.add_argument("--wal-segments", type=int, default=20, metavar="N",
+                       help="segments to push and get (20; a fourth of them one by one on the slow repository)")
+    group.add_argument("--wal-recovery", type=int, default=40, metavar="N", help="segments to recover; 0: none (40)")
     group.add_argument("--wal-ms", type=int, default=30, metavar="N", help="what each call takes on the slow repository (30)")
 
 
