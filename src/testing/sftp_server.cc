@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "core/file.h"
@@ -32,8 +31,7 @@ Result<> make_key(const std::string& type, const std::string& file) {
 
 /// The parent of each process.
 pid_t parent_of(const std::string& process) {
-  std::ifstream file("/proc/" + process + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), {});
+  const std::string text = read_file("/proc/" + process + "/stat").value_or("");  // It may end any moment.
   // The name, in parentheses, may hold anything.
   const size_t end = text.rfind(')');
   if (end == std::string::npos) return -1;
