@@ -164,6 +164,11 @@ class Stream {
   }
 
   void add(int fd, uint32_t file, uint64_t begin, uint64_t end) {
+    // What is written in large pieces begins a pack, so that these lie at their multiples in the restored file.
+    if (end - begin >= kWriteBytes) {
+      flush_extent();
+      end_pack();
+    }
     while (begin < end) {
       const size_t want = static_cast<size_t>(std::min<uint64_t>(kExtentBytes - used_, end - begin));
       const size_t got = read_at(fd, raw() + used_, want, begin);
