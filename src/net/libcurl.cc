@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include <string>
-#include <type_traits>
 
 #include "core/check.h"
+#include "core/dynamic_library.h"
 
 namespace pgark {
 namespace {
@@ -22,22 +22,12 @@ struct LoadedCurl {
 
 LoadedCurl load() {
   LoadedCurl loaded;
-  // Never unloaded: threads may still be in it when the process ends. Lazily bound: most of what it brings is not
-  // called.
-  void* library = ::dlopen(kLibrary, RTLD_LAZY | RTLD_LOCAL);
-  if (library == nullptr) {
-    const char* reason = ::dlerror();
-    loaded.error = reason != nullptr ? reason : "unknown reason";
-    return loaded;
-  }
-  const auto find = [&](auto& function, const char* name) {
-    void* found = ::dlsym(library, name);
-    if (found == nullptr && loaded.error.empty()) loaded.error = fmt::format("it has no {}", name);
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(found);
-  };
-#define PGARK_LIBCURL_FIND(name) find(loaded.functions.name, "curl_" #name);
+  // Lazily bound: most of what it brings is not called.
+  DynamicLibrary library(kLibrary, RTLD_LAZY);
+#define PGARK_LIBCURL_FIND(name) library.find(loaded.functions.name, "curl_" #name);
   PGARK_LIBCURL_FUNCTIONS(PGARK_LIBCURL_FIND)
 #undef PGARK_LIBCURL_FIND
+  loaded.error = library.error();
   if (loaded.error.empty()) loaded.started = loaded.functions.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
   return loaded;
 }

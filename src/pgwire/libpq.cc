@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <string>
-#include <type_traits>
 
 #include "core/check.h"
+#include "core/dynamic_library.h"
 
 namespace pgark {
 namespace {
@@ -20,21 +20,11 @@ struct Loaded {
 
 Loaded load() {
   Loaded loaded;
-  // Never unloaded: what it registers with OpenSSL and with the end of the process stays.
-  void* library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  const auto find = [&](auto& function, const char* name) {
-    if (library == nullptr || !loaded.error.empty()) return;
-    void* found = ::dlsym(library, name);
-    if (found == nullptr) loaded.error = fmt::format("it has no {}", name);
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(found);
-  };
-  if (library == nullptr) {
-    const char* reason = ::dlerror();
-    loaded.error = reason != nullptr ? reason : "unknown reason";
-  }
-#define PGARK_LIBPQ_FIND(name) find(loaded.functions.name, #name);
+  DynamicLibrary library(kLibrary, RTLD_NOW);
+#define PGARK_LIBPQ_FIND(name) library.find(loaded.functions.name, #name);
   PGARK_LIBPQ_FUNCTIONS(PGARK_LIBPQ_FIND)
 #undef PGARK_LIBPQ_FIND
+  loaded.error = library.error();
   return loaded;
 }
 

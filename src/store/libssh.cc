@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include <string>
-#include <type_traits>
 
 #include "core/check.h"
+#include "core/dynamic_library.h"
 
 namespace pgark {
 namespace {
@@ -21,21 +21,11 @@ struct LoadedSsh {
 
 LoadedSsh load() {
   LoadedSsh loaded;
-  // Never unloaded: threads may still be in it when the process ends.
-  void* library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const char* reason = ::dlerror();
-    loaded.error = reason != nullptr ? reason : "unknown reason";
-    return loaded;
-  }
-  const auto find = [&](auto& function, const char* name) {
-    void* found = ::dlsym(library, name);
-    if (found == nullptr && loaded.error.empty()) loaded.error = fmt::format("it has no {}", name);
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(found);
-  };
-#define PGARK_LIBSSH_FIND(name) find(loaded.functions.name, #name);
+  DynamicLibrary library(kLibrary, RTLD_NOW);
+#define PGARK_LIBSSH_FIND(name) library.find(loaded.functions.name, #name);
   PGARK_LIBSSH_FUNCTIONS(PGARK_LIBSSH_FIND)
 #undef PGARK_LIBSSH_FIND
+  loaded.error = library.error();
   return loaded;
 }
 
