@@ -15,8 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-std::string cluster_prefix(const std::string& stanza) { return stanza + "/cluster/"; }
-
 std::string encode_cluster(const ClusterRecord& record) {
   // 64-bit identifiers are text: many JSON readers round numbers past 2^53.
   return json{{"number", record.number},
@@ -65,6 +63,8 @@ Result<ClusterRecord> decode_cluster(std::string_view text) {
 }
 
 }  // namespace
+
+std::string cluster_prefix(const std::string& stanza) { return stanza + "/cluster/"; }
 
 ObjectKey cluster_key(const std::string& stanza, unsigned number) {
   return {cluster_prefix(stanza) + std::to_string(number)};

@@ -21,6 +21,8 @@ struct ClusterRecord {
   Timestamp created{};
 };
 
+/// "<stanza>/cluster/": what the keys of a stanza's records begin with.
+std::string cluster_prefix(const std::string& stanza);
 /// "<stanza>/cluster/<n>".
 ObjectKey cluster_key(const std::string& stanza, unsigned number);
 

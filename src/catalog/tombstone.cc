@@ -156,11 +156,14 @@ Result<std::vector<ListedTombstone>> list_tombstones(const Repository& repositor
 TombstoneStep next_tombstone_step(const std::vector<Timestamp>& times, Timestamp now, std::chrono::microseconds grace) {
   constexpr int kTenths = 10;  // One that lost no more than a tenth of its time will do: a run that was ended and begun
                                // again needs no second one.
+  constexpr std::chrono::hours kWaitMin{1};
   if (times.empty()) return TombstoneStep::kWrite;
   const auto [oldest, youngest] = std::minmax_element(times.begin(), times.end());
   const auto age = now - *youngest;
   if (age * kTenths < grace) return TombstoneStep::kReuse;
-  return age >= *youngest - *oldest ? TombstoneStep::kWrite : TombstoneStep::kWait;
+  // A run that was killed looks like a refusal. Those of the last hour are few, whichever they were.
+  const auto wait = *youngest - *oldest;
+  return wait < kWaitMin || age >= wait ? TombstoneStep::kWrite : TombstoneStep::kWait;
 }
 
 }  // namespace pgark

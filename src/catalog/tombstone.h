@@ -59,8 +59,9 @@ enum class TombstoneStep : uint8_t {
   kReuse,  // There is one that is.
   kWait,   // The store refused before, and it is too soon to try again.
 };
-/// Decide from the times of its tombstones, oldest first. Each refusal doubles the wait, so that a store that keeps
-/// objects for years gathers a few tombstones and not one a day.
+/// Decide from the times of its tombstones, oldest first. Each refusal doubles the wait from an hour on, so that a
+/// store that keeps objects for years gathers a few tombstones and not one a day. Runs that were killed make nobody
+/// wait.
 TombstoneStep next_tombstone_step(const std::vector<Timestamp>& times, Timestamp now, std::chrono::microseconds grace);
 
 }  // namespace pgark

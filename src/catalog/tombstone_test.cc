@@ -79,6 +79,17 @@ TEST(Tombstone, YoungOneIsUsedAndAnOldOneIsNot) {
   EXPECT_EQ(next_tombstone_step({kNow}, kNow, 0h), TombstoneStep::kWrite);
 }
 
+TEST(Tombstone, RunsKilledOneAfterTheOtherMakeNobodyWait) {
+  std::vector<Timestamp> times;
+  for (const auto seconds : {0s, 5s, 6s, 7s, 8s, 20s}) {
+    const Timestamp now = kNow + seconds;
+    EXPECT_EQ(next_tombstone_step(times, now, 0h), TombstoneStep::kWrite) << seconds.count();
+    times.push_back(now);
+  }
+  times.push_back(kNow + 2h);
+  EXPECT_EQ(next_tombstone_step(times, kNow + 3h, 0h), TombstoneStep::kWait);
+}
+
 TEST(Tombstone, StoreThatRefusesForAYearGathersFew) {
   std::vector<Timestamp> times;
   for (int hour = 0; hour < 366 * 24; ++hour)

@@ -56,8 +56,13 @@ TimelineId newest_begun(const pg::TimelineHistory& history, uint64_t number, uin
 
 Result<RepositoryWal> RepositoryWal::open(const Repository& repository, std::string stanza,
                                           const ClusterRecord& cluster) {
+  TRY_ASSIGN(const auto names, list_wal_segments(repository, stanza, cluster.number, std::nullopt));
+  return open(repository, std::move(stanza), cluster, names);
+}
+
+Result<RepositoryWal> RepositoryWal::open(const Repository& repository, std::string stanza,
+                                          const ClusterRecord& cluster, const std::vector<std::string>& names) {
   RepositoryWal wal(repository, std::move(stanza), cluster);
-  TRY_ASSIGN(const auto names, list_wal_segments(repository, wal.stanza_, cluster.number, std::nullopt));
   for (const std::string& name : names) {
     const auto segment = pg::parse_segment_name(name, cluster.wal_segment_bytes);
     if (segment) wal.segments_[segment->timeline].push_back(segment->number);

@@ -41,6 +41,9 @@ class RepositoryWal final : public WalCatalog {
  public:
   /// Errors: of the store; kCorrupt if a history cannot be read.
   static Result<RepositoryWal> open(const Repository& repository, std::string stanza, const ClusterRecord& cluster);
+  /// The same for who has listed it: `names` as list_wal_segments() gives them, of all timelines.
+  static Result<RepositoryWal> open(const Repository& repository, std::string stanza, const ClusterRecord& cluster,
+                                    const std::vector<std::string>& names);
 
   uint32_t segment_bytes() const override { return cluster_.wal_segment_bytes; }
   bool has(const pg::WalSegment& segment) const override;

@@ -84,7 +84,8 @@ class Resume : public ::testing::Test {
     const uint64_t before = pack_count();
     ASSERT_OK(server().archive_all());
     ASSERT_OK(write_file_durable(hold_, std::to_string(before)));
-    ASSERT_OK_AND_ASSIGN(Process backup, scene_->cli->start(args(type)));
+    // Two packs a second: whoever looks at it comes in time, also on a busy machine.
+    ASSERT_OK_AND_ASSIGN(Process backup, scene_->cli->start(args(type, {"--pg1-bandwidth-max=128MiB"})));
     ASSERT_TRUE(wait_until([&] { return pack_count() >= before + packs || !backup.running(); }));
     ASSERT_OK_AND_ASSIGN(const ProcessResult ended, backup.kill_and_wait());
     ASSERT_EQ(ended.signal, SIGKILL) << ended.to_string();
