@@ -19,6 +19,29 @@ namespace {
 
 constexpr auto kHolePause = std::chrono::milliseconds(250);
 
+/// What the cluster that asks says of itself in its pg_control; none if it cannot be read (yet).
+std::optional<ClusterRecord> read_asking(const std::string& data_directory, Clock& clock) {
+  if (data_directory.empty()) return std::nullopt;
+  const auto files = read_cluster_files(data_directory, clock);
+  if (files) return cluster_record(*files, Timestamp{});
+  log_debug("take the stanza's current cluster: {}", files.error().message());
+  return std::nullopt;
+}
+
+/// The record of the cluster that asks; of one that is not known, the current one.
+Result<ClusterRecord> find_record(const Repository& repository, const std::string& stanza,
+                                  const std::optional<ClusterRecord>& asking) {
+  TRY_ASSIGN(const auto records, list_clusters(repository, stanza));
+  if (records.empty()) return current_cluster(repository, stanza);  // Says what is missing.
+  if (!asking) return records.back();
+  const auto found = std::find_if(records.rbegin(), records.rend(), [&](const ClusterRecord& record) {
+    return record.system_identifier == asking->system_identifier && record.pg_major == asking->pg_major;
+  });
+  if (found != records.rend()) return *found;
+  TRY(check_same_cluster(stanza, records.back(), *asking));
+  return records.back();
+}
+
 /// Not synced: PostgreSQL syncs a restored segment when it keeps it, and fetches it again after a crash.
 class Getter {
  public:
@@ -27,6 +50,7 @@ class Getter {
 
   Result<ArchiveGetOutcome> run() {
     TRY_ASSIGN(name_, pg::parse_wal_file_name(options_.name));
+    asking_ = read_asking(options_.data_directory, clock_);
     const auto deadline = clock_.steady() + options_.hole_wait;
     for (;;) {
       TRY(search());
@@ -74,8 +98,9 @@ class Getter {
   /// Whether the repository had a good copy, which is then in its place.
   Result<bool> search_in(const ArchiveSource& source) {
     TRY_ASSIGN(const Repository* repository, source.open());
-    TRY_ASSIGN(const ClusterRecord cluster,
-               find_asking_cluster(*repository, options_.stanza, options_.data_directory, clock_));
+    TRY_ASSIGN(const bool taken, take_first_copy(*repository));
+    if (taken) return true;
+    TRY_ASSIGN(const ClusterRecord cluster, find_record(*repository, options_.stanza, asking_));
     TRY_ASSIGN(const auto copies, find_wal_copies(*repository, options_.stanza, cluster.number, options_.name));
     if (copies.empty()) TRY(check_absent(*repository, cluster));
     std::optional<Error> damage;
@@ -108,6 +133,24 @@ class Getter {
         .with_hint(
             "if the segment is still in pg_wal of the primary or of a standby, push it again: pgark archive-push "
             "stores a good copy beside the damaged one");
+  }
+
+  /// Whether the first copy of a segment, in the place of a stanza's first cluster, is good: then it is what a search
+  /// would find, with none of the calls that a search takes. The segment itself says which cluster it is of.
+  /// Errors: of the store, and of writing. Whatever is wrong with the copy is for the search to find out.
+  Result<bool> take_first_copy(const Repository& repository) {
+    if (!asking_ || !std::holds_alternative<pg::WalSegmentName>(name_)) return false;
+    TRY_ASSIGN(const ObjectKey key, wal_key(options_.stanza, asking_->number, options_.name));
+    auto file = TemporaryFile::create(temporary_beside(options_.destination));
+    if (!file) return false;
+    const auto wal = fetch_wal_file(repository, key, name_, *asking_, options_.threads, file->file());
+    if (wal && wal->end_reason.empty()) {
+      TRY(file->move_to(options_.destination));
+      return true;
+    }
+    const Errc code = wal ? Errc::kCorrupt : wal.error().code();
+    if (code == Errc::kNotFound || code == Errc::kCorrupt || code == Errc::kInvalid) return false;
+    return Error(wal.error()).with_context("read " + key.value);
   }
 
   /// Ask by name as well: of a listing that lost an entry nothing else would tell.
@@ -221,6 +264,7 @@ class Getter {
   Clock& clock_;
   const ArchiveGetOptions& options_;
   pg::WalFileName name_;
+  std::optional<ClusterRecord> asking_;
   bool fetched_ = false;
   /// Of the first repository that could not be searched, or had only damaged copies.
   struct Failure {
@@ -233,25 +277,6 @@ class Getter {
 };
 
 }  // namespace
-
-Result<ClusterRecord> find_asking_cluster(const Repository& repository, const std::string& stanza,
-                                          const std::string& data_directory, Clock& clock) {
-  TRY_ASSIGN(const auto records, list_clusters(repository, stanza));
-  if (records.empty()) return current_cluster(repository, stanza);  // Says what is missing.
-  if (data_directory.empty()) return records.back();
-  const auto files = read_cluster_files(data_directory, clock);
-  if (!files) {
-    log_debug("take the stanza's current cluster: {}", files.error().message());
-    return records.back();
-  }
-  const ClusterRecord asking = cluster_record(*files, Timestamp{});
-  const auto found = std::find_if(records.rbegin(), records.rend(), [&](const ClusterRecord& record) {
-    return record.system_identifier == asking.system_identifier && record.pg_major == asking.pg_major;
-  });
-  if (found != records.rend()) return *found;
-  TRY(check_same_cluster(stanza, records.back(), asking));
-  return records.back();
-}
 
 Result<ArchiveGetOutcome> archive_get(std::span<const ArchiveSource> sources, Clock& clock,
                                       const ArchiveGetOptions& options) {

@@ -7,7 +7,6 @@
 #include <span>
 #include <string>
 
-#include "catalog/cluster.h"
 #include "core/cancel.h"
 #include "core/clock.h"
 #include "core/result.h"
@@ -45,9 +44,5 @@ using ArchiveSource = RepositorySource;
 Result<ArchiveGetOutcome> archive_get(std::span<const ArchiveSource> sources, Clock& clock,
                                       const ArchiveGetOptions& options);
 Result<ArchiveGetOutcome> archive_get(const Repository& repository, Clock& clock, const ArchiveGetOptions& options);
-
-/// The record of the cluster that asks, by its own pg_control; the current one if it cannot be read (yet).
-Result<ClusterRecord> find_asking_cluster(const Repository& repository, const std::string& stanza,
-                                          const std::string& data_directory, Clock& clock);
 
 }  // namespace pgark

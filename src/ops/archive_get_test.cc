@@ -269,6 +269,45 @@ TEST_F(ArchiveHole, StopsRecoveryAndNotAStandby) {
   }
 }
 
+TEST_F(ArchiveHole, IsNotLookedForWhereTheSegmentIs) {
+  store_segment(1, 5);
+  signal("recovery.signal");
+  const uint64_t lists = store_->calls(StoreCall::kList);
+  const uint64_t reads = store_->calls(StoreCall::kRead);
+  ASSERT_OK_AND_ASSIGN(const auto outcome, ask(kName));
+  EXPECT_EQ(outcome, ArchiveGetOutcome::kFetched);
+  EXPECT_EQ(store_->calls(StoreCall::kList), lists) << "each is paid for";
+  EXPECT_EQ(store_->calls(StoreCall::kRead), reads + 1);
+}
+
+TEST_F(ArchiveHole, FirstCopyThatCannotBeUsedIsSearchedPast) {
+  signal("recovery.signal");
+  store(kName, sample_segment(kSegment, 1, {.system_id = 42}));
+  const auto refused = ask(kName);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().to_string(), HasSubstr("none of 1 stored copy can be used"));
+  EXPECT_EQ(delivered(), kBefore);
+  store(kName, sample_segment(kSegment, 7), 1);
+  ASSERT_OK(ask(kName));
+  EXPECT_TRUE(delivered() == as_text(sample_segment(kSegment, 7)));
+  EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(ArchiveHole, StanzaOfAnotherClusterIsRefused) {
+  ASSERT_OK_AND_ASSIGN(ClusterRecord other, current_cluster(*repository_, "main"));
+  other.system_identifier = 42;
+  ASSERT_OK(write_cluster(*repository_, "other", other));
+  ASSERT_OK_AND_ASSIGN(const ObjectKey key, wal_key("other", 1, kName));
+  ASSERT_OK(write_stored_file(*repository_, key, sample_segment(kSegment, 1, {.system_id = 42}), "{}"));
+  signal("recovery.signal");
+  ArchiveGetOptions asked = options(kName);
+  asked.stanza = "other";
+  const auto refused = archive_get(*repository_, clock_, asked);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().to_string(), HasSubstr("stanza other belongs to the cluster with system identifier 42"));
+  EXPECT_EQ(delivered(), kBefore);
+}
+
 TEST_F(ArchiveHole, IsGivenTimeToBeFilledAndNoMore) {
   store_segment(1, 4);
   store_segment(1, 6);

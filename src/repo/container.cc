@@ -366,10 +366,9 @@ Result<> decode_frame(const Repository& repository, const ObjectKey& key, const 
 
 Result<> ContainerReader::read_tail(ContainerKind kind, const Known& known) {
   ObjectStore& store = repository_->store();
-  const bool far = is_far(store);
   const uint64_t whole_bytes_max =
       std::max<uint64_t>(known.whole_bytes_max, kind == ContainerKind::kRecord ? kTailBytes : 0);
-  if (far && whole_bytes_max > 0) {
+  if (whole_bytes_max > 0) {
     tail_.resize(static_cast<size_t>(whole_bytes_max) + 1);  // One more, to see that it ends.
     TRY_ASSIGN(const size_t count, store.read(key_, 0, tail_.bytes()));
     if (count < tail_.size()) {
@@ -378,7 +377,7 @@ Result<> ContainerReader::read_tail(ContainerKind kind, const Known& known) {
       return {};
     }
   }
-  object_bytes_ = far ? known.object_bytes : 0;
+  object_bytes_ = is_far(store) ? known.object_bytes : 0;
   if (object_bytes_ == 0) {
     TRY_ASSIGN(const auto info, store.stat(key_));
     if (!info.has_value())
