@@ -13,13 +13,13 @@
 
 #include "catalog/cluster.h"
 #include "catalog/verify_record.h"
-#include "catalog/wal.h"
 #include "core/file.h"
 #include "core/log.h"
-#include "ops/archive_push.h"
 #include "ops/backup_base.h"
 #include "ops/backup_copy.h"
 #include "ops/backup_plan.h"
+#include "ops/backup_targets.h"
+#include "ops/backup_wal.h"
 #include "ops/cluster_files.h"
 #include "pg/backup_label.h"
 #include "pg/control.h"
@@ -49,9 +49,8 @@ class Backup {
  public:
   Backup(const std::vector<BackupDestination>& destinations, PgSession& session, const BackupRequest& request,
          Clock& clock, const CancelToken& cancel, Progress& progress)
-      : destinations_(destinations),
-        repositories_(repositories_of(destinations)),
-        repository_(repositories_.at(0)),
+      : targets_(destinations, report_.warnings),
+        repository_(targets_.first()),
         session_(session),
         request_(request),
         clock_(clock),
@@ -64,73 +63,31 @@ class Backup {
     TRY(check());
     TRY(choose_what_to_build_on());
     TRY(choose_label());
-    TRY(start());
+    TRY(begin());
     TRY_ASSIGN(const BackupPlan plan, make_plan());
-    // What changed is told by WAL that is archived.
-    if (prior_.has_value()) TRY(finish_archiving_checks());
-    TRY(open_base(plan));
-    PackSet packs(repositories_, request_.stanza, meta_.label);
+    TRY(compare_with_base(plan));
+    PackSet packs(targets_.set(), request_.stanza, meta_.label);
     BackupCopier copier(plan, copy_options(), packs, position_, clock_, progress_);
     TRY(copy(copier, packs));
     if (base_ != nullptr) base_->end_copy();
-    TRY(finish_archiving_checks());
     TRY(stop());
     // While the server archives the last WAL everything else is made ready; nothing is committed before that is there.
     progress_.phase = "write manifest";
-    TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
     TRY_ASSIGN_CTX(ManifestWriter manifest, write_manifest(copier), manifest_context());
+    TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
     progress_.phase = "wait for WAL";
     if (request_.wait_for_wal) TRY(wait_for_wal());
     progress_.phase = "write manifest";
+    TRY(finish_facts());
     TRY(commit_manifest(std::move(manifest), copier, packs));
     report_.meta = std::move(meta_);
     report_.elapsed = since(clock_, begun_);
     report_.pack_count = packs.count();
-    tell_destinations();
+    targets_.tell(request_.stanza, report_);
     return std::move(report_);
   }
 
  private:
-  static RepositorySet repositories_of(const std::vector<BackupDestination>& destinations) {
-    std::vector<const Repository*> repositories;
-    for (const BackupDestination& destination : destinations) repositories.push_back(destination.repository);
-    return RepositorySet(std::move(repositories));
-  }
-
-  /// Do `step` for every repository that is still with us; what fails is left behind.
-  template <typename Step>
-  Result<> for_each_repository(Step step) {
-    for (size_t i = 0; i < repositories_.size(); ++i) {
-      if (repositories_.has_failed(i)) continue;
-      Result<> done = step(repositories_.at(i));
-      if (done.has_value()) continue;
-      // Whatever stops the run is no failure of a repository.
-      if (done.error().code() == Errc::kCancelled) return done;
-      TRY(leave_behind(i, std::move(done).error()));
-    }
-    return {};
-  }
-
-  Result<> leave_behind(size_t index, Error error) {
-    TRY(repositories_.fail(index, error));
-    warn(fmt::format("{} is left behind: {}", destinations_[index].name, error.to_string()));
-    return {};
-  }
-
-  void tell_destinations() {
-    const auto failures = repositories_.failures();
-    for (size_t i = 0; i < failures.size(); ++i) {
-      const BackupDestination& destination = destinations_[i];
-      // The last write of all may have arrived: the label is ours alone, so if it is there, it is this one.
-      const bool unknown = failures[i].has_value() && failures[i]->code() == Errc::kOutcomeUnknown;
-      if (failures[i].has_value() &&
-          !(unknown && read_backup(*destination.repository, request_.stanza, report_.meta.label).has_value()))
-        report_.left_behind.push_back({destination.name, destination.repository, *failures[i]});
-      else
-        report_.stored_in.push_back(destination.name);
-    }
-  }
-
   /// Refuse to leave out what no cluster starts without.
   Result<> check_excludes() const {
     for (const std::string& path : request_.exclude) {
@@ -156,10 +113,10 @@ class Backup {
       TRY_ASSIGN(const ClusterRecord cluster, current_cluster(repository, request_.stanza));
       if (cluster.number == cluster_.number) return check_same_cluster(request_.stanza, cluster, cluster_);
       return Error(Errc::kInvalid, fmt::format("the cluster has number {} in it, and {} in {}", cluster.number,
-                                               cluster_.number, destinations_.front().name))
+                                               cluster_.number, targets_.first_name()))
           .with_hint("back it up with --repo alone");
     };
-    TRY(for_each_repository(same_stanza));
+    TRY(targets_.for_each(same_stanza));
     TRY_ASSIGN_CTX(server_, read_server_info(session_), "ask the server what it is");
     TRY_ASSIGN(files_, read_cluster_files(request_.data_directory, clock_));
     TRY(check_same_cluster(request_.stanza, cluster_, cluster_record(files_, clock_.now())));
@@ -228,7 +185,7 @@ class Backup {
       }
     }
     if (prior_.has_value())
-      return for_each_repository([this](const Repository& repository) { return check_has_prior(repository); });
+      return targets_.for_each([this](const Repository& repository) { return check_has_prior(repository); });
     meta_.type = BackupType::kFull;
     const std::string text = fmt::format("{} backup becomes full: {}", backup_type_name(request_.type), reason);
     if (backups.empty())
@@ -257,7 +214,7 @@ class Backup {
       used.insert(used.end(), labels.begin(), labels.end());
       return {};
     };
-    TRY(for_each_repository(add_used));
+    TRY(targets_.for_each(add_used));
     std::string full_label;
     if (prior_.has_value()) {
       TRY_ASSIGN(const BackupLabel label, parse_backup_label(prior_->label));
@@ -284,6 +241,43 @@ class Backup {
     return {};
   }
 
+  /// Have the server begin. Its checkpoint takes its time: what the repository has to tell is read meanwhile.
+  Result<> begin() {
+    TaskGroup reading(&cancel_);
+    if (prior_.has_value()) reading.spawn([this] { return open_base(); });
+    if (request_.resume) reading.spawn([this] { return find_orphans(); });
+    TRY(start());
+    TRY(reading.wait());
+    // Of a run that was killed not every repository need have the same packs.
+    return targets_.for_each([this](const Repository& repository) { return check_has_orphans(repository); });
+  }
+
+  Result<> open_base() {
+    TRY_ASSIGN(base_, BackupBase::open(repository_, {.stanza = request_.stanza,
+                                                     .cluster = cluster_,
+                                                     .data_directory = request_.data_directory,
+                                                     .prior = *prior_,
+                                                     .history = *history_,
+                                                     .scan = request_.scan,
+                                                     .sample_blocks = request_.sample_blocks,
+                                                     .seed = request_.seed}));
+    return {};
+  }
+
+  Result<> find_orphans() {
+    TRY_ASSIGN(orphans_, OrphanedPacks::find(repository_, request_.stanza));
+    return {};
+  }
+
+  Result<> check_has_orphans(const Repository& repository) {
+    if (&repository == &repository_ || !orphans_.has_value()) return {};
+    Result<> there = check_packs_exist(repository, request_.stanza, orphans_->packs());
+    if (there.has_value() || there.error().code() != Errc::kNotFound) return there;
+    log_info("what interrupted backups stored is not used: not every repository has it");
+    orphans_.reset();
+    return {};
+  }
+
   Result<> start() {
     progress_.phase = request_.start_fast ? "start backup" : "wait for checkpoint";
     log_info("backup {}: start, {} checkpoint", meta_.label, request_.start_fast ? "fast" : "spread");
@@ -294,51 +288,41 @@ class Backup {
     TRY(update_position());
     // Of a standby alone only the last WAL of the backup shows whether it is archived.
     PgSession* asked = archiving();
+    wal_.emplace(targets_,
+                 BackupWalOptions{.stanza = request_.stanza,
+                                  .cluster_number = cluster_.number,
+                                  .segment_bytes = meta_.wal_segment_bytes,
+                                  .data_directory = request_.data_directory,
+                                  .timeout = request_.archive_timeout,
+                                  .repository_is_away = request_.repository_is_away},
+                 clock_, cancel_, report_.warnings);
     if (!request_.wait_for_wal || asked == nullptr) return {};
-    TRY(for_each_repository([&](const Repository& repository) -> Result<> {
-      archiving_checks_.try_emplace(&repository, archive_wait(repository), server_.timeline, meta_.start_lsn,
-                                    meta_.wal_segment_bytes, *asked);
-      return {};
-    }));
-    return look_at_archiving();
+    return wal_->begin_check(server_.timeline, meta_.start_lsn, *asked);
   }
 
-  /// See whether WAL has reached the repositories by now; the backup goes on meanwhile.
-  Result<> look_at_archiving() {
-    return check_archiving([](ArchivingCheck& check) { return check.look(); });
-  }
-
-  /// Wait until it is known of every repository.
-  Result<> finish_archiving_checks() {
-    if (archiving_checks_.empty()) return {};
-    progress_.phase = "check archiving";
-    return check_archiving([](ArchivingCheck& check) -> Result<bool> {
-      TRY(check.wait());
-      return true;
-    });
-  }
-
-  template <typename Ask>
-  Result<> check_archiving(Ask ask) {
-    TRY_CTX(for_each_repository([&](const Repository& repository) -> Result<> {
-              const auto check = archiving_checks_.find(&repository);
-              if (check == archiving_checks_.end()) return {};
-              TRY_ASSIGN(const bool sure, ask(check->second));
-              if (sure) archiving_checks_.erase(check);
-              return {};
-            }),
-            "check that WAL reaches the repository");
-    return {};
-  }
-
+  /// List the files. What the WAL says has changed is gathered beside it, and the server asked for what else is to be
+  /// recorded.
   Result<BackupPlan> make_plan() {
     progress_.phase = "list files";
-    // What the server is asked takes a session for each database, and the list of files the disk: both at once.
-    TaskGroup facts(&cancel_);
-    facts.spawn([this] {
-      return collect_cluster_facts(session_, server_, request_.connect, request_.data_directory, meta_,
-                                   report_.warnings);
+    std::optional<BackupPlan> plan;
+    TaskGroup beside(&cancel_);
+    beside.spawn([&]() -> Result<> {
+      TRY_ASSIGN(plan, plan_backup(request_.data_directory, exclusions(), request_.exclude, beside.cancel(),
+                                   request_.process_max));
+      return {};
     });
+    if (base_ != nullptr) beside.spawn([this] { return base_->gather(meta_.start_lsn); });
+    TRY(collect_facts());
+    TRY(beside.wait());
+    // Logged when they were found.
+    report_.warnings.insert(report_.warnings.end(), plan->warnings().begin(), plan->warnings().end());
+    adopt_tablespaces(*plan);
+    log_info("backup {}: {} files of {} bytes in '{}'", meta_.label, plan->file_count(), plan->bytes(),
+             request_.data_directory);
+    return std::move(*plan);
+  }
+
+  pg::ExclusionContext exclusions() const {
     pg::ExclusionContext exclusions;
     exclusions.major = server_.major;
     if (server_.settings.contains("log_directory"))
@@ -346,15 +330,28 @@ class Backup {
     if (server_.settings.contains("stats_temp_directory"))
       exclusions.stats_temp_directory = inside(request_.data_directory, server_.setting("stats_temp_directory"));
     exclusions.tablespace_directory = pg::tablespace_directory_name(server_.major, meta_.catalog_version);
-    auto planned = plan_backup(request_.data_directory, exclusions, request_.exclude, cancel_, request_.process_max);
-    TRY(facts.wait());
-    TRY_ASSIGN(BackupPlan plan, std::move(planned));
-    for (const std::string& warning : report_.warnings) log_warn("{}", warning);
-    report_.warnings.insert(report_.warnings.end(), plan.warnings().begin(), plan.warnings().end());
-    adopt_tablespaces(plan);
-    log_info("backup {}: {} files of {} bytes in '{}'", meta_.label, plan.file_count(), plan.bytes(),
-             request_.data_directory);
-    return plan;
+    return exclusions;
+  }
+
+  /// Ask what a restore elsewhere must know. A session with each database takes its time, and nothing but the manifest
+  /// needs what they say.
+  Result<> collect_facts() {
+    std::vector<std::string> warnings;
+    TRY_ASSIGN(const auto databases,
+               collect_cluster_facts(session_, server_, request_.data_directory, meta_, warnings));
+    for (std::string& warning : warnings) warn(std::move(warning));
+    sessions_.spawn([this, databases]() -> Result<> {
+      extensions_ = extensions_of(databases, request_.connect, sessions_.cancel());
+      return {};
+    });
+    return {};
+  }
+
+  Result<> finish_facts() {
+    TRY(sessions_.wait());
+    for (std::string& warning : extensions_.warnings) warn(std::move(warning));
+    meta_.extensions.insert(meta_.extensions.end(), extensions_.extensions.begin(), extensions_.extensions.end());
+    return {};
   }
 
   /// Links on disk are what restore has to make again; the server knows their names.
@@ -368,44 +365,20 @@ class Backup {
     meta_.tablespaces = std::move(found);
   }
 
-  /// Open the prior and what interrupted backups left, once the plan is there and the changes can be told.
-  Result<> open_base(const BackupPlan& plan) {
-    if (prior_.has_value()) {
-      progress_.phase = "find changes";
-      TRY_ASSIGN(base_, BackupBase::open(repository_,
-                                         {.stanza = request_.stanza,
-                                          .cluster = cluster_,
-                                          .data_directory = request_.data_directory,
-                                          .prior = *prior_,
-                                          .history = *history_,
-                                          .start_lsn = meta_.start_lsn,
-                                          .scan = request_.scan,
-                                          .sample_blocks = request_.sample_blocks,
-                                          .seed = request_.seed},
-                                         plan, cancel_));
-      for (const std::string& warning : base_->warnings()) warn(warning);
-      meta_.scan = scan_mode_name(base_->scan());
-      report_.changed_block_count = base_->changed_blocks();
-      report_.wal_segment_count = base_->segment_count();
-      log_info("backup {}: builds on {}, {} changed blocks in {} WAL segments, {} thin extents, scan {}", meta_.label,
-               prior_->label, report_.changed_block_count, report_.wal_segment_count, base_->sparse_extents(),
-               meta_.scan);
-    }
-    if (!request_.resume) return {};
-    progress_.phase = "look for interrupted backups";
-    TRY_ASSIGN(orphans_, OrphanedPacks::find(repository_, request_.stanza));
-    // Of a run that was killed not every repository need have the same packs.
-    TRY(for_each_repository([this](const Repository& repository) -> Result<> {
-      if (&repository == &repository_ || !orphans_.has_value()) return {};
-      Result<> there = check_packs_exist(repository, request_.stanza, orphans_->packs());
-      if (there.has_value() || there.error().code() != Errc::kNotFound) return there;
-      log_info("what interrupted backups stored is not used: not every repository has it");
-      orphans_.reset();
-      return {};
-    }));
-    if (!orphans_.has_value()) return {};
-    if (!orphans_->empty())
+  /// Decide what is copied and what is taken from the prior.
+  Result<> compare_with_base(const BackupPlan& plan) {
+    if (orphans_.has_value() && !orphans_->empty())
       log_info("backup {}: uses what interrupted backups stored: {}", meta_.label, fmt::join(orphans_->labels(), ", "));
+    if (base_ == nullptr) return {};
+    progress_.phase = "find changes";
+    TRY(base_->survey(plan, cancel_));
+    for (const std::string& warning : base_->warnings()) warn(warning);
+    meta_.scan = scan_mode_name(base_->scan());
+    report_.changed_block_count = base_->changed_blocks();
+    report_.wal_segment_count = base_->segment_count();
+    log_info("backup {}: builds on {}, {} changed blocks in {} WAL segments, {} thin extents, scan {}", meta_.label,
+             prior_->label, report_.changed_block_count, report_.wal_segment_count, base_->sparse_extents(),
+             meta_.scan);
     return {};
   }
 
@@ -469,7 +442,7 @@ class Backup {
 
   /// Ask for the insert position now and then: pages are judged by it, and it tells early that the session is lost.
   Result<> while_copying() {
-    TRY(look_at_archiving());
+    TRY(wal_->look());
     if (clock_.steady() < position_asked_ + kPositionEvery) return {};
     return update_position();
   }
@@ -528,36 +501,9 @@ class Backup {
   }
 
   Result<> wait_for_wal() {
-    std::vector<std::string> segments;
-    for (pg::WalSegment segment = first_segment(); segment <= last_segment(); segment = segment.next())
-      segments.push_back(pg::segment_name(segment, meta_.wal_segment_bytes));
     if (request_.from_standby && request_.primary != nullptr)
       TRY(finish_segment(*request_.primary, meta_.stop_lsn, meta_.wal_segment_bytes));
-    TRY_CTX(for_each_repository([&](const Repository& repository) {
-              return SegmentArrival(archive_wait(repository), segments, archiving()).wait();
-            }),
-            "wait for the WAL of backup " + meta_.label);
-    return for_each_repository([this](const Repository& repository) { return bring_history(repository); });
-  }
-
-  /// See that the history of the backup's timeline is in the repository. A cluster that was promoted before it got its
-  /// stanza archived it elsewhere, and will never archive it again.
-  Result<> bring_history(const Repository& repository) {
-    if (meta_.start_timeline.value <= 1) return {};
-    const std::string name = pg::history_name(meta_.start_timeline);
-    TRY_ASSIGN(const auto copies, find_wal_copies(repository, request_.stanza, cluster_.number, name));
-    if (!copies.empty()) return {};
-    auto pushed = archive_push(repository, clock_,
-                               {.stanza = request_.stanza,
-                                .source_path = request_.data_directory + "/pg_wal/" + name,
-                                .data_directory = request_.data_directory,
-                                .host = ""});
-    if (pushed.has_value()) return {};
-    if (pushed.error().code() != Errc::kNotFound)
-      return Error(std::move(pushed).error()).with_context("archive timeline history");
-    // Recovery can do without: it starts on this very timeline.
-    warn(fmt::format("the history of timeline {} is neither in the repository nor in pg_wal",
-                     meta_.start_timeline.value));
+    TRY_CTX(wal_->wait(first_segment(), last_segment(), archiving()), "wait for the WAL of backup " + meta_.label);
     return {};
   }
 
@@ -566,39 +512,12 @@ class Backup {
     report_.warnings.push_back(std::move(text));
   }
 
-  ArchiveWait archive_wait(const Repository& repository) const {
-    ArchiveWait wait{repository, request_.stanza, cluster_.number, request_.archive_timeout, clock_, cancel_};
-    const auto failures = repositories_.failures();
-    const bool any_failed = std::any_of(failures.begin(), failures.end(), [](const auto& f) { return f.has_value(); });
-    if (request_.repository_is_away || any_failed)
-      wait.bring = [this, &repository](const std::string& segment) { bring_segment(repository, segment); };
-    return wait;
-  }
-
-  /// Push a segment that is finished and waits for archive_command. The server pushes it again, to all, once it can.
-  void bring_segment(const Repository& repository, const std::string& segment) const {
-    const std::string directory = request_.data_directory + "/pg_wal/";
-    std::error_code error;
-    if (!std::filesystem::exists(directory + "archive_status/" + segment + ".ready", error)) return;
-    const auto pushed = archive_push(repository, clock_,
-                                     {.stanza = request_.stanza,
-                                      .source_path = directory + segment,
-                                      .data_directory = request_.data_directory,
-                                      .host = ""});
-    if (pushed) {
-      log_info("{} is brought to {} from pg_wal: archiving waits for a repository that is away", segment,
-               repository.store().describe());
-    } else {
-      log_warn("bring {} to {}: {}", segment, repository.store().describe(), pushed.error().message());
-    }
-  }
-
   std::string manifest_context() const { return "write manifest of backup " + meta_.label; }
 
   /// Write the list of files. Nobody sees it before it is committed.
   Result<ManifestWriter> write_manifest(const BackupCopier& copier) {
     TRY(cancel_.check());
-    TRY_ASSIGN(ManifestWriter writer, ManifestWriter::create(repositories_, request_.stanza, meta_.label));
+    TRY_ASSIGN(ManifestWriter writer, ManifestWriter::create(targets_.set(), request_.stanza, meta_.label));
     TRY(copier.for_each_entry([&](const FileEntry& entry, const std::vector<ExtentRef>& extents) -> Result<> {
       note(entry, extents);
       return writer.add(entry, extents);
@@ -613,7 +532,7 @@ class Backup {
     const std::vector<PackName> names = copier.pack_table(meta_.label, packs.count());
     report_.needed_pack_count = static_cast<uint32_t>(names.size());
     TRY_CTX(check_older_packs(names), context);
-    TRY_CTX(check_fences(), context);
+    TRY_CTX(targets_.check_fences(), context);
     auto committed = std::move(writer).commit(names, encode_backup_meta(meta_));
     if (committed.has_value()) return {};
     Error error = Error(std::move(committed).error()).with_context(context);
@@ -621,15 +540,6 @@ class Backup {
     // It may have arrived: the label is ours alone, so if it is there, it is this one.
     if (const auto there = read_backup(repository_, request_.stanza, meta_.label); there.has_value()) return {};
     return error;
-  }
-
-  /// Nobody else may have begun to do this job in a repository.
-  Result<> check_fences() {
-    for (size_t i = 0; i < repositories_.size(); ++i) {
-      if (repositories_.has_failed(i) || !destinations_[i].fence) continue;
-      if (auto open = destinations_[i].fence(); !open) TRY(leave_behind(i, std::move(open).error()));
-    }
-    return {};
   }
 
   /// While the prior has its manifest nobody removes its packs; else they have to be looked for.
@@ -644,7 +554,7 @@ class Backup {
         prior_listed ? std::set(base_->packs().begin(), base_->packs().end()) : std::set<PackName>();
     for (const PackName& name : names)
       if (name.label != meta_.label && !of_prior.contains(name)) unsure.push_back(name);
-    return for_each_repository(
+    return targets_.for_each(
         [&](const Repository& repository) { return check_packs_exist(repository, request_.stanza, unsure); });
   }
 
@@ -667,9 +577,9 @@ class Backup {
       report_.bad_pages.push_back({entry.path, entry.bad_blocks});
   }
 
-  const std::vector<BackupDestination>& destinations_;
-  const RepositorySet repositories_;
-  const Repository& repository_;  // The first: what is built on is read from it.
+  BackupReport report_;  // targets_ adds to its warnings.
+  BackupTargets targets_;
+  const Repository& repository_;  // The first of them: what is built on is read from it.
   PgSession& session_;
   const BackupRequest& request_;
   Clock& clock_;
@@ -681,8 +591,7 @@ class Backup {
   ServerInfo server_;
   ClusterFiles files_;
   BackupMeta meta_;
-  BackupReport report_;
-  std::map<const Repository*, ArchivingCheck> archiving_checks_;  // Of those where it is not known yet.
+  std::optional<BackupWal> wal_;
   InsertPosition position_;
   std::chrono::steady_clock::time_point position_asked_{};
 
@@ -691,6 +600,8 @@ class Backup {
   std::optional<pg::TimelineHistory> history_;  // Of the cluster; with prior_.
   std::unique_ptr<BackupBase> base_;
   std::optional<OrphanedPacks> orphans_;
+  ExtensionFacts extensions_;     // Complete once sessions_ has ended.
+  TaskGroup sessions_{&cancel_};  // With the databases of the cluster.
   std::optional<RateLimiter> read_limiter_;
   std::optional<std::pair<uint32_t, uint64_t>> last_extent_;  // Counted last: its pack and offset.
 };

@@ -42,36 +42,60 @@ Result<pg::TimelineHistory> cluster_history(const Repository& repository, const 
                fmt::format("the history of timeline {} is neither in pg_wal nor in the repository", timeline.value));
 }
 
-Result<std::unique_ptr<BackupBase>> BackupBase::open(const Repository& repository, const BackupBaseRequest& request,
-                                                     const BackupPlan& plan, const CancelToken& cancel) {
-  std::unique_ptr<BackupBase> base(new BackupBase());
-  const std::string& label = request.prior.label;
-  TRY_ASSIGN(base->manifest_, ManifestReader::open(repository, request.stanza, label));
+Result<std::unique_ptr<BackupBase>> BackupBase::open(const Repository& repository, BackupBaseRequest request) {
+  std::unique_ptr<BackupBase> base(new BackupBase(std::move(request)));
+  const BackupMeta& prior = base->request_.prior;
+  const std::string context = "read manifest of backup " + prior.label;
+  TRY_ASSIGN(base->manifest_, ManifestReader::open(repository, base->request_.stanza, prior.label));
   // Its packs outlive it by the grace period of expire; with the manifest in memory the backup does not need more.
-  TRY_CTX(base->manifest_->load(), "read manifest of backup " + label);
-  TRY_ASSIGN_CTX(base->packs_, base->manifest_->packs(), "read manifest of backup " + label);
-  base->hashes_ = std::make_unique<BlockHashes>(repository, request.stanza, base->packs_);
-  base->index_.emplace(plan);
-  base->prior_.emplace(
-      PriorBackup{*base->manifest_, request.scan, nullptr, request.prior.start_lsn, request.prior.block_bytes});
-  if (request.scan != ScanMode::kHash) TRY(base->gather(repository, request));
-  Rng rng(request.seed);
+  TRY_CTX(base->manifest_->load(), context);
+  TRY_ASSIGN_CTX(base->packs_, base->manifest_->packs(), context);
+  base->hashes_ = std::make_unique<BlockHashes>(repository, base->request_.stanza, base->packs_);
+  base->prior_.emplace(PriorBackup{*base->manifest_, base->request_.scan, nullptr, prior.start_lsn, prior.block_bytes});
+  if (base->request_.scan != ScanMode::kHash) {
+    TRY_ASSIGN(base->wal_, RepositoryWal::open(repository, base->request_.stanza, base->request_.cluster));
+  }
+  return base;
+}
+
+Result<> BackupBase::gather(Lsn start_lsn) {
+  start_lsn_ = start_lsn;
+  if (!wal_.has_value()) return {};
+  const uint32_t segment_bytes = request_.cluster.wal_segment_bytes;
+  const auto live = [&](const pg::WalSegment& segment, const pg::WalIndex* before) {
+    return read_live_segment(request_.data_directory, segment, segment_bytes, start_lsn, before);
+  };
+  TRY_ASSIGN_CTX(WalChanges changes,
+                 gather_wal_changes(*wal_, request_.history, request_.prior.start_lsn, start_lsn,
+                                    request_.prior.relation_segment_blocks, live),
+                 "find what changed since backup " + request_.prior.label);
+  wal_.reset();
+  if (!changes.blocks.has_value()) {
+    distrust(std::move(changes.hole));
+    return {};
+  }
+  changes_ = std::move(changes.blocks);
+  prior_->changes = &*changes_;
+  if (const uint8_t reasons = changes_->whole_reasons(); reasons != 0) distrust(whole_reasons_text(reasons));
+  return {};
+}
+
+Result<> BackupBase::survey(const BackupPlan& plan, const CancelToken& cancel) {
+  index_.emplace(plan);
+  Rng rng(request_.seed);
   const auto survey = [&]() -> Result<> {
-    const size_t samples = base->scan() == ScanMode::kWal ? request.sample_blocks : 0;
-    TRY_ASSIGN_CTX(base->survey_, survey_prior(*base->prior_, plan, *base->index_, samples, rng, cancel),
-                   "read manifest of backup " + label);
+    const size_t samples = scan() == ScanMode::kWal ? request_.sample_blocks : 0;
+    TRY_ASSIGN_CTX(survey_, survey_prior(*prior_, plan, *index_, samples, rng, cancel),
+                   "read manifest of backup " + request_.prior.label);
     return {};
   };
   TRY(survey());
-  TRY_ASSIGN_CTX(
-      const auto silent,
-      find_silent_change(*base->prior_, base->survey_, plan, request.data_directory, request.start_lsn, cancel),
-      "look at a sample of unchanged blocks");
-  if (silent.has_value()) {
-    base->distrust(*silent);
-    TRY(survey());
-  }
-  return base;
+  TRY_ASSIGN_CTX(const auto silent,
+                 find_silent_change(*prior_, survey_, plan, request_.data_directory, start_lsn_, cancel),
+                 "look at a sample of unchanged blocks");
+  if (!silent.has_value()) return {};
+  distrust(*silent);
+  return survey();
 }
 
 void BackupBase::end_copy() {
@@ -81,26 +105,6 @@ void BackupBase::end_copy() {
   prior_.reset();
   changes_.reset();
   manifest_.reset();
-}
-
-Result<> BackupBase::gather(const Repository& repository, const BackupBaseRequest& request) {
-  TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository, request.stanza, request.cluster));
-  const uint32_t segment_bytes = request.cluster.wal_segment_bytes;
-  const auto live = [&](const pg::WalSegment& segment, const pg::WalIndex* before) {
-    return read_live_segment(request.data_directory, segment, segment_bytes, before);
-  };
-  TRY_ASSIGN_CTX(WalChanges changes,
-                 gather_wal_changes(wal, request.history, request.prior.start_lsn, request.start_lsn,
-                                    request.prior.relation_segment_blocks, live),
-                 "find what changed since backup " + request.prior.label);
-  if (!changes.blocks.has_value()) {
-    distrust(std::move(changes.hole));
-    return {};
-  }
-  changes_ = std::move(changes.blocks);
-  prior_->changes = &*changes_;
-  if (const uint8_t reasons = changes_->whole_reasons(); reasons != 0) distrust(whole_reasons_text(reasons));
-  return {};
 }
 
 void BackupBase::distrust(std::string why) {

@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catalog/changed_blocks.h"
 #include "catalog/cluster.h"
+#include "catalog/wal_archive.h"
 #include "core/cancel.h"
 #include "core/clock.h"
 #include "core/result.h"
@@ -33,20 +35,26 @@ struct BackupBaseRequest {
   std::string data_directory;
   BackupMeta prior;
   pg::TimelineHistory history;
-  Lsn start_lsn;  // Of the new backup.
   ScanMode scan = ScanMode::kWal;
   size_t sample_blocks = 0;
   uint64_t seed = 0;
 };
 
-/// An older backup, opened, and what is known of the changes since. Keeps what the copier refers to; never moves.
+/// An older backup, opened, and what is known of the changes since. Keeps what the copier refers to; never moves. Made
+/// in three steps, so that each can be taken as soon as what it needs is known.
 class BackupBase {
  public:
-  /// Open the prior's manifest and gather the evidence. Where it has a hole, or a sampled block gives it the lie, every
-  /// file is compared by hash instead, and warnings() says why.
-  /// Errors: of reading manifest and WAL; kCancelled.
-  static Result<std::unique_ptr<BackupBase>> open(const Repository& repository, const BackupBaseRequest& request,
-                                                  const BackupPlan& plan, const CancelToken& cancel);
+  /// Read the prior's manifest, and list the WAL there is. `repository` must outlive it.
+  /// Errors: of reading them.
+  static Result<std::unique_ptr<BackupBase>> open(const Repository& repository, BackupBaseRequest request);
+  /// Gather what was changed until `start_lsn`, where the new backup starts. WAL that is not archived yet is read from
+  /// the cluster. Where the evidence has a hole, every file is compared by hash instead, and warnings() says why.
+  /// Errors: of reading WAL.
+  Result<> gather(Lsn start_lsn);
+  /// Decide what becomes of the files of a plan that was made after the start. Where a sampled block gives the evidence
+  /// the lie, every file is compared by hash. `plan` must outlive it.
+  /// Errors: of reading the manifest and the data directory; kCancelled.
+  Result<> survey(const BackupPlan& plan, const CancelToken& cancel);
 
   CopyPrior copy_prior() { return {*prior_, survey_, *index_, *hashes_}; }
   /// Let go of what only the copy needs: what was copied takes memory of its own by now. Afterwards only packs() is
@@ -61,11 +69,13 @@ class BackupBase {
   size_t sparse_extents() const { return survey_.sparse.size(); }
 
  private:
-  BackupBase() = default;
-  Result<> gather(const Repository& repository, const BackupBaseRequest& request);
+  explicit BackupBase(BackupBaseRequest request) : request_(std::move(request)) {}
   void distrust(std::string why);
 
+  const BackupBaseRequest request_;
+  Lsn start_lsn_;
   std::optional<ManifestReader> manifest_;
+  std::optional<RepositoryWal> wal_;
   std::vector<PackName> packs_;
   std::optional<ChangedBlocks> changes_;
   std::optional<PriorBackup> prior_;

@@ -70,15 +70,32 @@ T number_or(const std::optional<std::string>& text, T otherwise) {
   return value;
 }
 
-Result<std::vector<std::string>> collect_databases(PgSession& session, const ServerInfo& server, BackupMeta& meta) {
+std::string not_recorded(const std::string& database, const Error& error) {
+  return fmt::format("extensions of database {} are not recorded: {}", database, error.message());
+}
+
+void collect_extensions(const std::string& database, PgSession& session, std::vector<BackupExtension>& extensions,
+                        std::vector<std::string>& warnings) {
+  const auto rows = session.query("SELECT extname, extversion FROM pg_extension ORDER BY extname");
+  if (!rows.has_value()) {
+    warnings.push_back(not_recorded(database, rows.error()));
+    return;
+  }
+  for (const PgRow& row : *rows) extensions.push_back({database, row[0].value_or(""), row[1].value_or("")});
+}
+
+/// The databases, and the names of those whose extensions are still to be asked for.
+Result<std::vector<std::string>> collect_databases(PgSession& session, const ServerInfo& server, BackupMeta& meta,
+                                                   std::vector<std::string>& warnings) {
   const bool provider = server.major.value >= 15;
   // From 15 on the server no longer records it: it is always the last OID reserved for initdb.
   const std::string last_system = server.major.value >= 15 ? "16383" : "datlastsysoid";
   TRY_ASSIGN(const PgRows rows,
-             session.query(fmt::format("SELECT oid, datname, {}, {}, {}, datallowconn FROM pg_database ORDER BY oid",
+             session.query(fmt::format("SELECT oid, datname, {}, {}, {}, datallowconn, datname = current_database() "
+                                       "FROM pg_database ORDER BY oid",
                                        last_system, provider ? "datlocprovider" : "''",
                                        provider ? "coalesce(datcollversion, '')" : "''")));
-  std::vector<std::string> connectable;
+  std::vector<std::string> others;
   for (const PgRow& row : rows) {
     BackupDatabase database;
     database.oid = number_or<uint32_t>(row[0], 0);
@@ -86,31 +103,13 @@ Result<std::vector<std::string>> collect_databases(PgSession& session, const Ser
     database.last_system_oid = number_or<uint32_t>(row[2], 0);
     database.collation_provider = row[3].value_or("");
     database.collation_version = row[4].value_or("");
-    if (row[5] == "t") connectable.push_back(database.name);
+    if (row[6] == "t")
+      collect_extensions(database.name, session, meta.extensions, warnings);
+    else if (row[5] == "t")
+      others.push_back(database.name);
     meta.databases.push_back(std::move(database));
   }
-  return connectable;
-}
-
-void collect_extensions(const std::vector<std::string>& databases, const DatabaseConnector& connect, BackupMeta& meta,
-                        std::vector<std::string>& warnings) {
-  if (!connect) return;
-  for (size_t i = 0; i < databases.size(); ++i) {
-    const std::string& database = databases[i];
-    if (i == kDatabasesAskedMax) {
-      warnings.push_back(fmt::format("extensions of {} further databases are not recorded", databases.size() - i));
-      return;
-    }
-    auto session = connect(database);
-    auto rows = session.has_value() ? (*session)->query("SELECT extname, extversion FROM pg_extension ORDER BY extname")
-                                    : Result<PgRows>(Error(session.error()));
-    if (!rows.has_value()) {
-      warnings.push_back(
-          fmt::format("extensions of database {} are not recorded: {}", database, rows.error().message()));
-      continue;
-    }
-    for (const PgRow& row : *rows) meta.extensions.push_back({database, row[0].value_or(""), row[1].value_or("")});
-  }
+  return others;
 }
 
 /// Blank out what follows a word that announces a secret: primary_conninfo and pg_hba.conf may hold passwords, and no
@@ -216,9 +215,9 @@ class ConfigCollector {
 
 }  // namespace
 
-Result<> collect_cluster_facts(PgSession& session, const ServerInfo& server, const DatabaseConnector& connect,
-                               const std::string& data_directory, BackupMeta& meta,
-                               std::vector<std::string>& warnings) {
+Result<std::vector<std::string>> collect_cluster_facts(PgSession& session, const ServerInfo& server,
+                                                       const std::string& data_directory, BackupMeta& meta,
+                                                       std::vector<std::string>& warnings) {
   for (const char* name : kSettings)
     if (const auto found = server.settings.find(name); found != server.settings.end())
       meta.settings.emplace(name, found->second);
@@ -227,8 +226,7 @@ Result<> collect_cluster_facts(PgSession& session, const ServerInfo& server, con
         "the role may not see all settings: shared_preload_libraries and configuration files are not recorded "
         "(GRANT pg_read_all_settings to it)");
   meta.libc_version = ::gnu_get_libc_version();
-  TRY_ASSIGN_CTX(const auto connectable, collect_databases(session, server, meta), "list databases");
-  collect_extensions(connectable, connect, meta, warnings);
+  TRY_ASSIGN_CTX(auto others, collect_databases(session, server, meta, warnings), "list databases");
   TRY_ASSIGN_CTX(
       const PgRows tablespaces,
       session.query("SELECT oid, spcname, pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname NOT IN "
@@ -238,7 +236,25 @@ Result<> collect_cluster_facts(PgSession& session, const ServerInfo& server, con
     meta.tablespaces.push_back({number_or<uint32_t>(row[0], 0), row[1].value_or(""), row[2].value_or("")});
   ConfigCollector collector(data_directory, meta, warnings);
   for (const char* name : {"config_file", "hba_file", "ident_file"}) collector.collect(server.setting(name), 0);
-  return {};
+  return others;
+}
+
+ExtensionFacts extensions_of(const std::vector<std::string>& databases, const DatabaseConnector& connect,
+                             const CancelToken& cancel) {
+  ExtensionFacts facts;
+  if (!connect) return facts;
+  for (size_t i = 0; i < databases.size() && !cancel.cancelled(); ++i) {
+    if (i == kDatabasesAskedMax) {
+      facts.warnings.push_back(
+          fmt::format("extensions of {} further databases are not recorded", databases.size() - i));
+      return facts;
+    }
+    if (const auto session = connect(databases[i]); session.has_value())
+      collect_extensions(databases[i], **session, facts.extensions, facts.warnings);
+    else
+      facts.warnings.push_back(not_recorded(databases[i], session.error()));
+  }
+  return facts;
 }
 
 }  // namespace pgark

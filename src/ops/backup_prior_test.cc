@@ -1,11 +1,14 @@
 // Tests of building on an older backup: what is taken from it, what is read, and what is written again.
 #include "ops/backup_prior.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <map>
 
+#include "core/page_cache.h"
 #include "ops/backup_copy.h"
 #include "store/memory_store.h"
 #include "testing/memory_repository.h"
@@ -280,6 +283,27 @@ TEST_F(BackupOnPrior, FindsASilentChangeInTheSampleAndThenByHash) {
   EXPECT_THAT(*trusting.silent, HasSubstr("block 5 of file 'base/1/16500' was changed at 0/1800"));
   back_up(kNext, kFull, ScanMode::kHash);
   expect_same(kNext);
+}
+
+TEST_F(BackupOnPrior, LooksAtSamplesThatAreNotInMemoryAndLeavesThemThere) {
+  std::string bytes = relation(40, 'a');
+  cluster_.put("base/1/16500", bytes);
+  back_up(kFull);
+  set_page(bytes, 39, {0x1800}, 'x');
+  cluster_.put("base/1/16500", bytes);
+  auto file = File::open(cluster_.at("base/1/16500"), O_RDWR);
+  ASSERT_TRUE(file.has_value());
+  ASSERT_EQ(::fdatasync(file->fd()), 0);
+  ::posix_fadvise(file->fd(), 0, 0, POSIX_FADV_DONTNEED);
+  const std::vector<bool> none(40 * kBlock / 4096);
+  auto cached = cached_pages(*file, 0, 40 * kBlock);
+  if (!cached.has_value() || *cached != none) GTEST_SKIP() << "this file system keeps everything in memory";
+  const Made trusting = back_up(kIncr, kFull);
+  ASSERT_TRUE(trusting.silent.has_value());
+  EXPECT_THAT(*trusting.silent, HasSubstr("block 39 of file 'base/1/16500' was changed at 0/1800"));
+  cached = cached_pages(*file, 0, 40 * kBlock);
+  ASSERT_TRUE(cached.has_value());
+  EXPECT_EQ(*cached, none);
 }
 
 TEST_F(BackupOnPrior, ByLsnFindsNewerPagesAndZeroedOnes) {

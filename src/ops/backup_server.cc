@@ -1,4 +1,4 @@
-// Backup functions by version, checks before the start, and the wait for WAL.
+// Backup functions by version, and checks before the start.
 #include "ops/backup_server.h"
 
 #include <fmt/format.h>
@@ -11,7 +11,6 @@
 #include <optional>
 #include <sstream>
 
-#include "catalog/wal.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "pg/wal.h"
@@ -21,11 +20,8 @@ namespace {
 
 // postmaster.pid is written when the postmaster begins, its start time is taken once it has set itself up.
 constexpr int64_t kStartTimeSkewMax_s = 300;
-// A look at a directory costs nothing, and a segment is archived in some 50 ms if nothing is in its way.
-constexpr std::chrono::milliseconds kWalPollFirst{10};
-constexpr std::chrono::milliseconds kWalPollMax{1000};
-// What comes by itself is there by then.
-constexpr std::chrono::milliseconds kBringAfter{1500};
+constexpr std::chrono::milliseconds kReplayPollFirst{10};
+constexpr std::chrono::milliseconds kReplayPollMax{1000};
 
 template <typename T>
 std::optional<T> parse_number(std::string_view text) {
@@ -60,18 +56,6 @@ Error with_grants(Error error, pg::PgMajor major, PgSession& session) {
   if (error.code() != Errc::kPermission) return error;
   const auto user = session.query_value("SELECT current_user");
   return std::move(error).with_hint(grant_hint(major, user.has_value() ? *user : ""));
-}
-
-/// What the archiver says of itself, for an error text.
-std::string archiver_state(PgSession& session) {
-  const auto rows = session.query(
-      "SELECT coalesce(last_archived_wal, 'none'), coalesce(last_archived_time::text, 'never'), "
-      "coalesce(last_failed_wal, 'none'), coalesce(last_failed_time::text, 'never'), failed_count FROM "
-      "pg_stat_archiver");
-  if (!rows.has_value() || rows->size() != 1 || rows->front().size() != 5) return "the archiver's state is not known";
-  const PgRow& row = rows->front();
-  return fmt::format("the server last archived {} at {}, and last failed with {} at {} ({} failures)", *row[0], *row[1],
-                     *row[2], *row[3], row[4].value_or("?"));
 }
 
 }  // namespace
@@ -122,7 +106,7 @@ Result<bool> bring_standby_up_to_date(PgSession& primary, PgSession& standby, st
   // A standby that is fed by the archive alone gets whole segments only. Nothing is switched if nothing was written.
   TRY_ASSIGN_CTX(const std::string end, primary.query_value("SELECT pg_switch_wal()"), "switch WAL segment");
   const auto deadline = clock.steady() + timeout;
-  for (auto pause = kWalPollFirst;; pause = std::min(pause * 2, kWalPollMax)) {
+  for (auto pause = kReplayPollFirst;; pause = std::min(pause * 2, kReplayPollMax)) {
     TRY(cancel.check());
     TRY_ASSIGN(const std::string there, standby.query_value("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", {end}));
     if (there == "t") return true;
@@ -204,106 +188,6 @@ Result<StoppedBackup> stop_backup(PgSession& session, pg::PgMajor major) {
   if (!time.has_value()) return Error(Errc::kInternal, "stop backup: the server's time is no number");
   stopped.time = Timestamp(std::chrono::microseconds(*time));
   return stopped;
-}
-
-SegmentArrival::SegmentArrival(ArchiveWait wait, std::vector<std::string> segments, PgSession* session)
-    : wait_(std::move(wait)),
-      segments_(std::move(segments)),
-      session_(session),
-      deadline_(wait_.clock.steady() + wait_.timeout),
-      bring_from_(wait_.clock.steady() + kBringAfter),
-      next_look_(wait_.clock.steady()),
-      pause_(kWalPollFirst) {}
-
-Result<bool> SegmentArrival::look() {
-  const Time now = wait_.clock.steady();
-  if (now < next_look_) return false;
-  for (; arrived_ < segments_.size(); ++arrived_) {
-    TRY_ASSIGN(const auto copies,
-               find_wal_copies(wait_.repository, wait_.stanza, wait_.cluster_number, segments_[arrived_]));
-    if (copies.empty()) break;
-    pause_ = kWalPollFirst;
-  }
-  if (arrived_ == segments_.size()) return true;
-  if (now >= deadline_) return late();
-  if (wait_.bring && now >= bring_from_) {
-    wait_.bring(segments_[arrived_]);
-    bring_from_ = now + kWalPollMax;
-  }
-  next_look_ = wait_.clock.steady() + pause_;
-  pause_ = std::min(pause_ * 3 / 2, kWalPollMax);
-  return false;
-}
-
-Result<> SegmentArrival::wait() {
-  for (;;) {
-    TRY(wait_.cancel.check());
-    TRY_ASSIGN(const bool arrived, look());
-    if (arrived) return {};
-    wait_.clock.sleep_for(std::chrono::ceil<std::chrono::milliseconds>(next_look_ - wait_.clock.steady()));
-  }
-}
-
-Error SegmentArrival::late() const {
-  const std::string state = session_ == nullptr ? std::string() : ": " + archiver_state(*session_);
-  return Error(Errc::kTransient, fmt::format("WAL segment {} did not reach {} within {} s{}", segments_[arrived_],
-                                             wait_.repository.store().describe(),
-                                             std::chrono::duration<double>(wait_.timeout).count(), state))
-      .with_hint(
-          "look into the server's log for messages of archive_command, and check that it names this repository and "
-          "stanza " +
-          wait_.stanza)
-      .with_hint("raise archive-timeout if archiving is only slow");
-}
-
-ArchivingCheck::ArchivingCheck(ArchiveWait wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes,
-                               PgSession& session)
-    : wait_(std::move(wait)),
-      timeline_(timeline),
-      start_(start),
-      wal_segment_bytes_(wal_segment_bytes),
-      session_(session) {}
-
-Result<> ArchivingCheck::begin() {
-  if (sure_ || awaited_.has_value()) return {};
-  const pg::WalSegment first = pg::segment_at(timeline_, start_, wal_segment_bytes_);
-  sure_ = first.number == 0;
-  if (sure_) return {};
-  const std::string before = pg::segment_name({timeline_, first.number - 1}, wal_segment_bytes_);
-  const auto find = [&] { return find_wal_copies(wait_.repository, wait_.stanza, wait_.cluster_number, before); };
-  TRY_ASSIGN(const auto copies, find());
-  sure_ = !copies.empty();
-  if (sure_) return {};
-  // If nothing was written since the last switch, the start finished no segment: the one before was archived earlier,
-  // perhaps when archive_command was another. Only a segment finished now tells where WAL goes now.
-  TRY_ASSIGN(const auto state,
-             session_.query_value("SELECT CASE WHEN last_archived_wal >= $1 AND length(last_archived_wal) = 24 "
-                                  "THEN 'past' ELSE '' END FROM pg_stat_archiver",
-                                  {before}));
-  if (state != "past") {
-    awaited_.emplace(wait_, std::vector{before}, &session_);
-    return {};
-  }
-  const auto found = find();
-  sure_ = found.has_value() && !found->empty();  // It arrived between the two questions.
-  if (sure_) return {};
-  TRY_CTX(session_.exec("SELECT pg_create_restore_point('pgark archive check')"), "write a record to archive");
-  TRY_ASSIGN_CTX(const std::string probe, session_.query_value("SELECT pg_walfile_name(pg_switch_wal())"),
-                 "switch WAL segment");
-  awaited_.emplace(wait_, std::vector{probe}, &session_);
-  return {};
-}
-
-Result<bool> ArchivingCheck::look() {
-  TRY(begin());
-  if (sure_) return true;
-  return awaited_->look();
-}
-
-Result<> ArchivingCheck::wait() {
-  TRY(begin());
-  if (sure_) return {};
-  return awaited_->wait();
 }
 
 }  // namespace pgark

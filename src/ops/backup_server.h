@@ -1,4 +1,4 @@
-// What a backup asks of the server: may it begin, begin, end, what is in it, and has its WAL arrived.
+// What a backup asks of the server: may it begin, begin, end, and what is in it.
 #pragma once
 
 #include <chrono>
@@ -55,70 +55,21 @@ Result<StoppedBackup> stop_backup(PgSession& session, pg::PgMajor major);
 /// Opens a session with another database of the same server.
 using DatabaseConnector = std::function<Result<std::unique_ptr<PgSession>>(const std::string& database)>;
 
-/// Fill in what a restore on another machine must know: settings, databases, extensions, tablespaces, configuration
-/// files outside the data directory. What the role may not see is left out with a warning appended.
-Result<> collect_cluster_facts(PgSession& session, const ServerInfo& server, const DatabaseConnector& connect,
-                               const std::string& data_directory, BackupMeta& meta, std::vector<std::string>& warnings);
+/// Fill in what a restore on another machine must know: settings, databases, tablespaces, configuration files outside
+/// the data directory, and the extensions of the session's own database. What the role may not see is left out with a
+/// warning appended.
+/// Shape:  the other databases that can be connected to, for extensions_of().
+Result<std::vector<std::string>> collect_cluster_facts(PgSession& session, const ServerInfo& server,
+                                                       const std::string& data_directory, BackupMeta& meta,
+                                                       std::vector<std::string>& warnings);
 
-/// How to wait for WAL to reach the repository.
-struct ArchiveWait {
-  const Repository& repository;
-  std::string stanza;
-  unsigned cluster_number = 1;
-  std::chrono::milliseconds timeout{};
-  Clock& clock;
-  const CancelToken& cancel;
-  /// Asked to bring a segment that does not come by itself; may be empty. What it cannot do is waited for.
-  std::function<void(const std::string& segment)> bring{};
+struct ExtensionFacts {
+  std::vector<BackupExtension> extensions;
+  std::vector<std::string> warnings;
 };
-
-/// Segments on their way into the repository, looked for now and then while other work goes on.
-class SegmentArrival {
- public:
-  /// `session`: asked what the archiver says when time is up; may be null.
-  SegmentArrival(ArchiveWait wait, std::vector<std::string> segments, PgSession* session);
-
-  /// Look whether all are there, if the last look is long enough ago: at first they are looked for often.
-  /// Errors: kTransient, once time is up, naming the first missing segment, the archiver's last success and failure.
-  Result<bool> look();
-  /// Wait until all are there. Errors: as look(); kCancelled.
-  Result<> wait();
-
- private:
-  using Time = std::chrono::steady_clock::time_point;
-
-  Error late() const;
-
-  const ArchiveWait wait_;
-  const std::vector<std::string> segments_;
-  PgSession* const session_;
-  const Time deadline_;
-  Time bring_from_;
-  Time next_look_;
-  std::chrono::milliseconds pause_;
-  size_t arrived_ = 0;
-};
-
-/// Makes sure that the WAL of the backup which began at `start` will arrive: the segment before it was finished by the
-/// start. If that was archived long ago, to wherever, a new segment is finished and waited for.
-class ArchivingCheck {
- public:
-  ArchivingCheck(ArchiveWait wait, TimelineId timeline, Lsn start, uint32_t wal_segment_bytes, PgSession& session);
-
-  /// Whether it is sure by now. Errors: as SegmentArrival.
-  Result<bool> look();
-  Result<> wait();
-
- private:
-  Result<> begin();
-
-  const ArchiveWait wait_;
-  const TimelineId timeline_;
-  const Lsn start_;
-  const uint32_t wal_segment_bytes_;
-  PgSession& session_;
-  bool sure_ = false;
-  std::optional<SegmentArrival> awaited_;
-};
+/// The extensions of databases, with a session for each: work of its own, which nothing else waits for. None without
+/// `connect`.
+ExtensionFacts extensions_of(const std::vector<std::string>& databases, const DatabaseConnector& connect,
+                             const CancelToken& cancel);
 
 }  // namespace pgark

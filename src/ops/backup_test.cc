@@ -224,28 +224,39 @@ TEST_F(BackupTest, RefusesToLeaveOutWhatAClusterNeeds) {
   }
 }
 
-TEST_F(BackupTest, ArchivingThatGoesElsewhereIsFoundBeforeCopying) {
+TEST_F(BackupTest, ShortBackupAsksOnlyForItsOwnWal) {
   server_.on_start = nullptr;
-  const auto report = run();
-  ASSERT_FALSE(report.has_value());
-  EXPECT_EQ(report.error().code(), Errc::kTransient);
-  EXPECT_THAT(report.error().to_string(), HasSubstr("000000010000000000000001"));
-  EXPECT_THAT(report.error().to_string(), HasSubstr("last failed with"));
-  EXPECT_FALSE(server_.was_asked("pg_backup_stop("));
-  EXPECT_THAT(listed(), IsEmpty());
-}
-
-TEST_F(BackupTest, SegmentArchivedLongAgoIsNoProofSoANewOneIsFinished) {
-  server_.on_start = nullptr;
-  server_.overrides.emplace_back("'past'", [] { return PgRows{{"past"}}; });
-  server_.overrides.emplace_back("pg_create_restore_point", [] { return PgRows{{"0/200100"}}; });
-  server_.overrides.emplace_back("pg_switch_wal", [this]() -> Result<PgRows> {
-    archive("000000010000000000000002");
-    return PgRows{{"000000010000000000000002"}};
-  });
   const auto report = run();
   EXPECT_TRUE(report.has_value()) << report.error().to_string();
-  EXPECT_TRUE(server_.was_asked("pg_switch_wal"));
+  EXPECT_FALSE(server_.was_asked("pg_stat_archiver"));
+  EXPECT_FALSE(server_.was_asked("pg_switch_wal"));
+}
+
+TEST_F(BackupTest, RecordsTheExtensionsOfEveryDatabase) {
+  server_.overrides.emplace_back("FROM pg_database", [] {
+    return PgRows{{"1", "template1", "16383", "c", "", "t", "f"},
+                  {"4", "template0", "16383", "c", "", "f", "f"},
+                  {"5", "postgres", "16383", "c", "", "t", "t"},
+                  {"6", "lost", "16383", "c", "", "t", "f"}};
+  });
+  server_.overrides.emplace_back("FROM pg_extension", [] { return PgRows{{"plpgsql", "1.0"}}; });
+  std::vector<std::string> asked;
+  request_.connect = [&](const std::string& database) -> Result<std::unique_ptr<PgSession>> {
+    asked.push_back(database);
+    if (database == "lost") return Error(Errc::kTransient, "no such luck");
+    auto session = std::make_unique<ScriptedServer>(cluster_);
+    session->overrides.emplace_back("FROM pg_extension", [] { return PgRows{{"hstore", "1.8"}}; });
+    return std::unique_ptr<PgSession>(std::move(session));
+  };
+  const auto report = run();
+  ASSERT_TRUE(report.has_value()) << report.error().to_string();
+  EXPECT_THAT(asked, ElementsAre("template1", "lost"));
+  const auto meta = read_backup(*repository_, "main", report->meta.label);
+  ASSERT_TRUE(meta.has_value());
+  ASSERT_EQ(meta->extensions.size(), 2u);
+  EXPECT_EQ(meta->extensions[0].database + " " + meta->extensions[0].name, "postgres plpgsql");
+  EXPECT_EQ(meta->extensions[1].database + " " + meta->extensions[1].name, "template1 hstore");
+  EXPECT_THAT(report->warnings, ElementsAre(HasSubstr("extensions of database lost are not recorded: no such luck")));
 }
 
 TEST_F(BackupTest, WalThatDoesNotArriveAfterTheStopLeavesNothingListed) {

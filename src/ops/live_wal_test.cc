@@ -42,8 +42,9 @@ class LiveWal : public ::testing::Test {
     const std::string path = scratch_ / "pg_wal/" + pg::segment_name(segment(index), kSegment);
     ASSERT_TRUE(write_file_durable(path, content).has_value());
   }
-  Result<std::optional<pg::WalIndex>> read(uint64_t index = 0, const pg::WalIndex* before = nullptr) const {
-    return read_live_segment(scratch_.path(), segment(index), kSegment, before);
+  Result<std::optional<pg::WalIndex>> read(uint64_t index = 0, const pg::WalIndex* before = nullptr,
+                                           Lsn end = Lsn{UINT64_MAX}) const {
+    return read_live_segment(scratch_.path(), segment(index), kSegment, end, before);
   }
 
   testing::ScratchDir scratch_;
@@ -75,6 +76,23 @@ TEST_F(LiveWal, EndsWhereTheServerHasWritten) {
     EXPECT_FALSE((*index)->is_complete());
     EXPECT_THAT(blocks_of(**index), ElementsAre(1, 2));
   }
+}
+
+TEST_F(LiveWal, ReadsNotMuchFurtherThanItIsAskedFor) {
+  wal_.add(touch(kTable, 1));
+  wal_.add_bytes(700);
+  const Lsn end = wal_.add(touch(kTable, 2));  // Up to its begin.
+  while (wal_.bytes().size() < kSegment / 2) wal_.add_bytes(700);
+  wal_.add(touch(kTable, 3));
+  write();
+  const auto index = read(0, nullptr, end);
+  ASSERT_TRUE(index.has_value() && index->has_value()) << (index ? "none" : index.error().to_string());
+  EXPECT_GE((*index)->valid_to, end);
+  EXPECT_THAT(blocks_of(**index), ElementsAre(1, 2));
+  // Of a segment before the end all is read.
+  const auto whole = read(0, nullptr, wal_.position());
+  ASSERT_TRUE(whole.has_value() && whole->has_value());
+  EXPECT_THAT(blocks_of(**whole), ElementsAre(1, 2, 3));
 }
 
 TEST_F(LiveWal, DoesNotBelieveHalfARecord) {

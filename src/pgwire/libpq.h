@@ -13,7 +13,7 @@ namespace pgark {
   X(PQcancel) X(PQclear) X(PQconndefaults) X(PQconninfoFree) X(PQconnectPoll) X(PQconnectStartParams) \
   X(PQconsumeInput) X(PQerrorMessage) X(PQfinish) X(PQflush) X(PQfreeCancel) X(PQgetCancel) X(PQgetResult) \
   X(PQgetisnull) X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnfields) X(PQntuples) X(PQresultErrorField) \
-  X(PQresultErrorMessage) X(PQresultStatus) X(PQsendQueryParams) X(PQsetNoticeReceiver) X(PQsetnonblocking) \
+  X(PQresultErrorMessage) X(PQresultStatus) X(PQsendQueryParams) X(PQserverVersion) X(PQsetNoticeReceiver) X(PQsetnonblocking) \
   X(PQsocket) X(PQstatus)
 // clang-format on
 

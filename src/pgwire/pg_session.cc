@@ -229,14 +229,19 @@ Result<> finish_connecting(PGconn* connection, const PgEndpoint& endpoint, Stead
 }
 
 /// What every session sets: nothing of the role's or database's configuration may change or end what pgark does.
-Result<> prepare_session(PgSession& session) {
+Result<> prepare_session(PgSession& session, int version_num) {
   // The server's own encoding, so that names and backup_label come back byte for byte.
-  return session.exec(
-      "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_encoding' THEN "
-      "pg_catalog.current_setting('server_encoding') WHEN 'search_path' THEN 'pg_catalog' WHEN 'DateStyle' THEN 'ISO' "
-      "ELSE '0' END, false) FROM pg_catalog.pg_settings WHERE name IN ('client_encoding', 'search_path', 'DateStyle', "
-      "'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', "
-      "'transaction_timeout')");
+  std::string sql =
+      "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false), "
+      "pg_catalog.set_config('search_path', 'pg_catalog', false), pg_catalog.set_config('DateStyle', 'ISO', false)";
+  const auto unlimited = [&](std::string_view limit) {
+    sql += fmt::format(", pg_catalog.set_config('{}', '0', false)", limit);
+  };
+  for (const char* limit : {"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"})
+    unlimited(limit);
+  if (version_num >= 140000) unlimited("idle_session_timeout");
+  if (version_num >= 170000) unlimited("transaction_timeout");
+  return session.exec(sql);
 }
 
 template <typename T>
@@ -283,12 +288,13 @@ Result<std::unique_ptr<PgSession>> open_pg_session(const PgEndpoint& endpoint, c
   Connection connection(pq().PQconnectStartParams(options.names.data(), options.values.data(), 0));
   if (connection == nullptr) return Error(Errc::kInternal, "connect to postgres: out of memory");
   TRY(finish_connecting(connection.get(), endpoint, deadline, cancel));
+  const int version_num = pq().PQserverVersion(connection.get());
   pq().PQsetnonblocking(connection.get(), 1);
   pq().PQsetNoticeReceiver(connection.get(), log_notice, nullptr);
   std::unique_ptr<PgSession> session = std::make_unique<LibpqSession>(
       std::move(connection), fmt::format("{} database {}", endpoint.where(), endpoint.database), endpoint.query_timeout,
       cancel);
-  TRY_CTX(prepare_session(*session), "prepare session");
+  TRY_CTX(prepare_session(*session, version_num), "prepare session");
   return session;
 }
 

@@ -177,7 +177,7 @@ class ScriptedServer final : public PgSession {
       return PgRows{{"0/200028"}};
     }
     if (has("pg_current_wal_insert_lsn()")) return PgRows{{"0/200100"}};
-    if (has("FROM pg_database")) return PgRows{{"1", "template1", "16383", "c", "", "t"}};
+    if (has("FROM pg_database")) return PgRows{{"1", "template1", "16383", "c", "", "t", "f"}};
     if (has("FROM pg_tablespace")) return PgRows{};
     if (has("FROM pg_stat_archiver") && has("past")) return PgRows{{""}};
     if (has("FROM pg_stat_archiver")) return PgRows{{"none", "never", "000000010000000000000001", "just now", "7"}};
