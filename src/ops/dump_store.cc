@@ -11,7 +11,7 @@
 #include "codec/hash.h"
 #include "core/check.h"
 #include "core/log.h"
-#include "pipe/task_group.h"
+#include "repo/commit_queue.h"
 
 namespace pgark {
 namespace {
@@ -19,9 +19,6 @@ namespace {
 constexpr size_t kDumpFrameBytes = 1u << 20;
 // Small streams and highly compressible ones: the index of a pack is kept readable at once.
 constexpr size_t kPackFramesMax = 1u << 16;
-// Packs waiting to be made durable. Each holds an open file of the store, and on stores that buffer, part of a pack.
-constexpr size_t kCommitsWaitingMax = 4;
-constexpr size_t kCommitThreads = 2;
 constexpr size_t kRemoveAtOnce = 1000;
 
 }  // namespace
@@ -37,36 +34,7 @@ struct DumpPacks::State {
     std::optional<ContainerWriter> pack;
   };
 
-  State(RepositorySet set, DumpPackOptions chosen) : repositories(std::move(set)), options(std::move(chosen)) {
-    for (size_t i = 0; i < kCommitThreads; ++i) tasks.spawn([this] { return commit_all(); });
-  }
-  ~State() { stop(); }
-
-  /// What is still queued is dropped, not committed.
-  void stop() {
-    tasks.cancel().cancel();
-    queue.close();
-  }
-
-  Result<> commit_all() {
-    while (auto writer = queue.pop()) {
-      if (tasks.cancel().cancelled()) return {};
-      const std::string key = writer->key().value;
-      auto written = std::move(*writer).commit();
-      if (!written.has_value()) {
-        Error error = Error(std::move(written).error()).with_context("write pack " + key);
-        {
-          const MutexLock lock(mu);
-          if (!first_error) first_error = error;
-        }
-        failed = true;
-        queue.close();
-        return error;
-      }
-      stored_bytes += written->bytes;
-    }
-    return {};
-  }
+  State(RepositorySet set, DumpPackOptions chosen) : repositories(std::move(set)), options(std::move(chosen)) {}
 
   /// One that no stream uses, the last that was given back first: so that few packs stay open.
   std::unique_ptr<Bench> take() EXCLUDES(mu) {
@@ -93,27 +61,24 @@ struct DumpPacks::State {
     if (!bench.pack.has_value()) return {};
     ContainerWriter full = std::move(*bench.pack);
     bench.pack.reset();
-    if (!queue.push(std::move(full), 1)) return lost();
+    if (!commits.push(std::move(full))) return lost();
     return {};
   }
 
   /// Why no stream can go on: another's pack could not be written.
-  Error lost() EXCLUDES(mu) {
-    {
-      const MutexLock lock(mu);
-      if (first_error) return *first_error;
-    }
+  Error lost() const {
+    if (const auto error = commits.first_error()) return *error;
     // The repository is known to have failed a little before its error is here.
     for (const auto& failure : repositories.failures())
       if (failure) return Error(*failure).with_context("write packs of the dump");
     return Error(Errc::kCancelled, "write packs of the dump: it was given up");
   }
   /// An error of a stream's own pack, or what is behind it.
-  Error reason(Error error) { return error.code() == Errc::kCancelled ? lost() : error; }
+  Error reason(Error error) const { return error.code() == Errc::kCancelled ? lost() : error; }
 
   /// Append one frame of a stream and note where it is.
   Result<> append_frame(Bench& bench, Bytes raw, std::vector<DumpRun>& runs) {
-    if (failed) return lost();
+    if (commits.failed()) return lost();
     if (!bench.pack.has_value()) {
       if (auto opened = open(bench); !opened.has_value()) return reason(std::move(opened).error());
     }
@@ -134,13 +99,9 @@ struct DumpPacks::State {
   const RepositorySet repositories;
   const DumpPackOptions options;
   std::atomic<uint32_t> numbers = 0;
-  std::atomic<uint64_t> stored_bytes = 0;
-  std::atomic<bool> failed = false;
   Mutex mu;
   std::vector<std::unique_ptr<Bench>> idle GUARDED_BY(mu);
-  std::optional<Error> first_error GUARDED_BY(mu);  // Of committing a pack.
-  BoundedQueue<ContainerWriter> queue{kCommitsWaitingMax};
-  TaskGroup tasks;  // Last: its threads use everything above.
+  CommitQueue commits;
 };
 
 struct DumpPacks::Writer::State {
@@ -211,7 +172,7 @@ DumpPacks::DumpPacks(RepositorySet repositories, DumpPackOptions options)
 DumpPacks::~DumpPacks() = default;
 
 Result<DumpPacks::Writer> DumpPacks::begin(std::string name) {
-  if (state_->failed) return state_->lost();
+  if (state_->commits.failed()) return state_->lost();
   return Writer(std::make_unique<Writer::State>(*state_, std::move(name)));
 }
 
@@ -224,19 +185,18 @@ Result<> DumpPacks::finish() {
   Result<> closed;
   for (auto& bench : idle)
     if (closed.has_value()) closed = state_->close(*bench);
-  state_->queue.close();
-  auto committed = state_->tasks.wait();
+  auto committed = state_->commits.finish();
   // Of both, what kept a pack from being written says why.
   return committed.has_value() ? std::move(closed) : std::move(committed);
 }
 
 void DumpPacks::discard() {
-  state_->stop();
+  state_->commits.stop();
   {
     const MutexLock lock(state_->mu);
     state_->idle.clear();
   }
-  static_cast<void>(state_->tasks.wait());
+  static_cast<void>(state_->commits.finish());
   std::vector<ObjectKey> keys;
   for (uint32_t number = 1; number <= state_->numbers; ++number)
     keys.push_back(dump_pack_key(state_->options.stanza, state_->options.label, number));
@@ -254,6 +214,6 @@ void DumpPacks::discard() {
 }
 
 uint32_t DumpPacks::pack_count() const { return state_->numbers; }
-uint64_t DumpPacks::stored_bytes() const { return state_->stored_bytes; }
+uint64_t DumpPacks::stored_bytes() const { return state_->commits.stored_bytes(); }
 
 }  // namespace pgark

@@ -16,19 +16,16 @@ namespace {
 /// Whether an error is about one object's bytes, so that the rest can still be shown.
 bool is_damage(const Error& error) { return error.code() == Errc::kCorrupt || error.code() == Errc::kUnsupported; }
 
-Result<InfoCluster> cluster_info(const Repository& repository, const std::string& stanza, const ClusterRecord& record) {
-  InfoCluster cluster{.record = record, .wal = {}, .gaps = {}, .coverage = {}, .wal_rate = {}};
+/// The WAL of a cluster, which is listed once. A history that cannot be read leaves the cluster without its timelines,
+/// and is shown.
+Result<> add_wal(const Repository& repository, const std::string& stanza, const InfoOptions& options,
+                 InfoCluster& cluster, InfoStanza& info) {
+  const ClusterRecord& record = cluster.record;
   TRY_ASSIGN(const auto names, list_wal_segments(repository, stanza, record.number, std::nullopt));
   cluster.wal = wal_ranges(names, record.wal_segment_bytes);
   cluster.gaps = wal_gaps(cluster.wal, record.wal_segment_bytes);
-  return cluster;
-}
-
-/// A history that cannot be read leaves the cluster without its timelines, and is shown.
-Result<> add_coverage(const Repository& repository, const std::string& stanza, const InfoOptions& options,
-                      InfoCluster& cluster, InfoStanza& info) {
   const auto survey = [&]() -> Result<WalCoverage> {
-    TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository, stanza, cluster.record));
+    TRY_ASSIGN(RepositoryWal wal, RepositoryWal::open(repository, stanza, record, names));
     if (options.now) {
       TRY_ASSIGN(cluster.wal_rate, measure_wal_rate(repository, stanza, wal, *options.now));
     }
@@ -164,10 +161,8 @@ Result<InfoStanza> stanza_info(const Repository& repository, const std::string& 
   info.name = stanza;
   auto records = list_clusters(repository, stanza);
   if (records) {
-    for (const ClusterRecord& record : *records) {
-      TRY_ASSIGN(InfoCluster cluster, cluster_info(repository, stanza, record));
-      info.clusters.push_back(std::move(cluster));
-    }
+    for (const ClusterRecord& record : *records)
+      info.clusters.push_back({.record = record, .wal = {}, .gaps = {}, .coverage = {}, .wal_rate = {}});
   } else if (is_damage(records.error())) {
     info.errors.push_back(records.error());
   } else {
@@ -178,7 +173,7 @@ Result<InfoStanza> stanza_info(const Repository& repository, const std::string& 
   TRY_ASSIGN(info.dumps, read_dump_listing(repository, stanza, options.rules, options.now));
   info.as_of = options.now.value_or(Timestamp{});
   info.errors.insert(info.errors.end(), info.dumps.errors.begin(), info.dumps.errors.end());
-  for (InfoCluster& cluster : info.clusters) TRY(add_coverage(repository, stanza, options, cluster, info));
+  for (InfoCluster& cluster : info.clusters) TRY(add_wal(repository, stanza, options, cluster, info));
   if (options.now) add_outlook(info, *options.now);
   if (options.now && options.rules) TRY(add_retention(repository, stanza, *options.rules, *options.now, info));
 

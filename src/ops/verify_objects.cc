@@ -306,19 +306,29 @@ Result<SegmentCheck> check_stored_segment(const Repository& repository, const st
                                           unsigned threads, bool whole) {
   SegmentCheck check;
   const std::string name = pg::segment_name(segment, cluster.wal_segment_bytes);
-  TRY_ASSIGN(const auto copies, find_wal_copies(repository, stanza, cluster.number, name));
-  check.vanished = copies.empty();
-  for (const ObjectKey& key : copies) {
+  TRY_ASSIGN(const ObjectKey first, wal_key(stanza, cluster.number, name));
+  std::vector<ObjectKey> copies = {first};
+  check.vanished = true;
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const ObjectKey key = copies[i];
     const auto stored = read_stored_file(repository, key, cluster.wal_segment_bytes, threads);
     if (!stored) {
       if (!is_object_damage(stored.error())) return Error(stored.error());
-      check.vanished = stored.error().code() == Errc::kNotFound && copies.size() == 1;
-      if (check.damage.empty()) {
+      const bool absent = stored.error().code() == Errc::kNotFound;
+      check.vanished = check.vanished && absent;
+      if (!absent && check.damage.empty()) {
         check.damage = stored.error().message();
         check.key = key;
       }
+      // As a rule the first copy is good, and asking for others would be a request for every segment.
+      if (i == 0) {
+        TRY_ASSIGN(auto all, find_wal_copies(repository, stanza, cluster.number, name));
+        std::erase(all, first);
+        copies.insert(copies.end(), all.begin(), all.end());
+      }
       continue;
     }
+    check.vanished = false;
     // archive-get takes this one, whatever is in it.
     check.key = key;
     check.damage.clear();

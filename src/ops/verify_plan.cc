@@ -28,8 +28,7 @@ class Planner {
     TRY(plan_packs());
     for (size_t i = 0; i < plan_.clusters.size(); ++i) {
       TRY(cancel_.check());
-      TRY(open_wal(i));
-      TRY(plan_segments(i));
+      TRY(plan_wal(i));
       TRY(plan_files(i));
     }
     TRY(plan_records());
@@ -170,10 +169,14 @@ class Planner {
     return {};
   }
 
-  Result<> open_wal(size_t index) {
-    auto wal = RepositoryWal::open(repository_, options_.stanza, plan_.clusters[index]);
+  /// From one listing, so that both speak of the same segments.
+  Result<> plan_wal(size_t index) {
+    const ClusterRecord& cluster = plan_.clusters[index];
+    TRY_ASSIGN(const auto names, list_wal_segments(repository_, options_.stanza, cluster.number, std::nullopt));
+    auto wal = RepositoryWal::open(repository_, options_.stanza, cluster, names);
     if (!wal && !is_object_damage(wal.error())) return Error(std::move(wal).error());
     plan_.wal.push_back(wal ? std::make_unique<RepositoryWal>(std::move(*wal)) : nullptr);
+    plan_segments(index, names);
     return {};
   }
 
@@ -188,9 +191,8 @@ class Planner {
     });
   }
 
-  Result<> plan_segments(size_t index) {
+  void plan_segments(size_t index, const std::vector<std::string>& names) {
     const ClusterRecord& cluster = plan_.clusters[index];
-    TRY_ASSIGN(const auto names, list_wal_segments(repository_, options_.stanza, cluster.number, std::nullopt));
     std::map<TimelineId, uint64_t> last;
     for (const std::string& name : names) {
       const auto segment = pg::parse_segment_name(name, cluster.wal_segment_bytes);
@@ -206,7 +208,6 @@ class Planner {
       if (!fits) all.push_back({index, segment->timeline, {}, last[segment->timeline]});
       all.back().numbers.push_back(segment->number);
     }
-    return {};
   }
 
   /// What lies directly under "<stanza>/wal/<n>/", and the records of what was given up.

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -473,6 +474,33 @@ TEST_F(Verify, RepairedCopyMakesADamagedSegmentGood) {
   EXPECT_FALSE(scene_.verify().ok());
   ASSERT_OK(write_stored_file(*scene_.repository, *wal_key("main", 1, segment_name(kFirst + 2), 1), good.raw, "{}"));
   EXPECT_TRUE(scene_.verify().ok());
+}
+
+TEST_F(Verify, AsksForNoListingOfAGoodSegment) {
+  const auto listings = [&](uint64_t segments) {
+    const uint64_t before = scene_.store->calls(StoreCall::kList);
+    const VerifyReport report = scene_.verify();
+    EXPECT_TRUE(report.ok());
+    EXPECT_EQ(report.segment_count, segments);
+    return scene_.store->calls(StoreCall::kList) - before;
+  };
+  const uint64_t of_six = listings(6);
+  SampleBackup more(*scene_.repository, "20261122-121500F");
+  Scene::set_wal(more.meta);
+  more.archive_wal(14);
+  EXPECT_EQ(listings(16), of_six);
+}
+
+TEST_F(Verify, FirstCopyThatIsGoneLeavesItToTheNext) {
+  const std::string key = segment_key(kFirst + 2);
+  ASSERT_OK_AND_ASSIGN(const StoredFile good, read_stored_file(*scene_.repository, {key}));
+  ASSERT_OK(write_stored_file(*scene_.repository, *wal_key("main", 1, segment_name(kFirst + 2), 1), good.raw, "{}"));
+  ASSERT_OK(scene_.store->remove({key}));
+  EXPECT_TRUE(scene_.verify().ok());
+  scene_.flip(key + ".r1", scene_.get(key + ".r1").size() / 3);
+  const VerifyReport report = scene_.verify();
+  const auto is_of_copy = [&](const VerifyDamage& damage) { return damage.object == key + ".r1"; };
+  EXPECT_EQ(std::ranges::count_if(report.damages, is_of_copy), 1);
 }
 
 TEST_F(Verify, SegmentThatDoesNotJoinTheOneBeforeIsFound) {

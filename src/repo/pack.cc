@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "core/check.h"
-#include "pipe/task_group.h"
+#include "repo/commit_queue.h"
 
 namespace pgark {
 namespace {
@@ -16,9 +16,6 @@ namespace {
 constexpr size_t kPiecesBytes = 1u << 20;
 // Highly compressible data would let a pack of 64 MiB stand for hundreds of GiB; its lists are kept readable at once.
 constexpr size_t kPackExtentsMax = 1u << 16;
-// Packs waiting to be made durable. Each holds an open file of the store, and on stores that buffer, part of a pack.
-constexpr size_t kCommitsWaitingMax = 4;
-constexpr size_t kCommitThreads = 2;
 
 void encode_extent(ByteWriter& out, const std::vector<ExtentPiece>& pieces, std::string& previous_path,
                    const std::vector<uint64_t>& hashes) {
@@ -43,50 +40,23 @@ ObjectKey pack_key(const std::string& stanza, const std::string& label, uint32_t
 
 struct PackSet::State {
   State(RepositorySet set, std::string stanza_name, std::string label_name)
-      : repositories(std::move(set)), stanza(std::move(stanza_name)), label(std::move(label_name)) {
-    for (size_t i = 0; i < kCommitThreads; ++i) tasks.spawn([this] { return commit_all(); });
-  }
-  ~State() {
-    tasks.cancel().cancel();  // What is still queued is dropped, not committed.
-    queue.close();
-  }
-
-  Result<> commit_all() {
-    while (auto writer = queue.pop()) {
-      if (tasks.cancel().cancelled()) return {};
-      const std::string key = writer->key().value;
-      auto written = std::move(*writer).commit();
-      if (!written.has_value()) {
-        failed = true;
-        queue.close();
-        return Error(std::move(written).error()).with_context("write pack " + key);
-      }
-      stored_bytes += written->bytes;
-    }
-    return {};
-  }
+      : repositories(std::move(set)), stanza(std::move(stanza_name)), label(std::move(label_name)) {}
 
   const RepositorySet repositories;
   const std::string stanza;
   const std::string label;
   std::atomic<uint32_t> numbers = 0;
-  std::atomic<uint64_t> stored_bytes = 0;
-  std::atomic<bool> failed = false;
-  BoundedQueue<ContainerWriter> queue{kCommitsWaitingMax};
-  TaskGroup tasks;  // Last: its threads use everything above.
+  CommitQueue commits;
 };
 
 PackSet::PackSet(RepositorySet repositories, std::string stanza, std::string label)
     : state_(std::make_unique<State>(std::move(repositories), std::move(stanza), std::move(label))) {}
 PackSet::~PackSet() = default;
 
-Result<> PackSet::finish() {
-  state_->queue.close();
-  return state_->tasks.wait();
-}
+Result<> PackSet::finish() { return state_->commits.finish(); }
 
 uint32_t PackSet::count() const { return state_->numbers; }
-uint64_t PackSet::stored_bytes() const { return state_->stored_bytes; }
+uint64_t PackSet::stored_bytes() const { return state_->commits.stored_bytes(); }
 
 struct PackWriter::State {
   State(PackSet::State& pack_set, Codec codec, int level, uint64_t pack_bytes_max)
@@ -114,7 +84,7 @@ struct PackWriter::State {
     TRY(flush_pieces());
     ContainerWriter finished = std::move(*pack);
     pack.reset();
-    if (!set.queue.push(std::move(finished), 1)) return lost();
+    if (!set.commits.push(std::move(finished))) return lost();
     return {};
   }
 
@@ -140,7 +110,7 @@ PackWriter::~PackWriter() = default;
 Result<ExtentRef> PackWriter::append(Bytes raw, const std::vector<ExtentPiece>& pieces) {
   CHECK(!raw.empty() && raw.size() <= kExtentBytes && raw.size() % kHashBlockBytes == 0);
   State& s = *state_;
-  if (s.set.failed) return State::lost();
+  if (s.set.commits.failed()) return State::lost();
   if (!s.pack.has_value()) TRY(s.open());
   s.hashes.clear();
   TRY(code_frame_in_place(FrameType::kExtent, raw, s.compressor, s.frame, &s.hashes));
