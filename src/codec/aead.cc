@@ -1,12 +1,10 @@
 #include "codec/aead.h"
 
-#include <openssl/err.h>
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <array>
 #include <memory>
 
+#include "codec/libcrypto.h"
 #include "codec/secret.h"
 
 namespace pgark {
@@ -17,7 +15,7 @@ constexpr size_t kPieceBytesMax = size_t{1} << 30;
 constexpr std::array<unsigned char, kAeadKeyBytes> kNoKey{};
 
 struct FreeContext {
-  void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+  void operator()(EVP_CIPHER_CTX* context) const { crypto().EVP_CIPHER_CTX_free(context); }
 };
 using Context = std::unique_ptr<EVP_CIPHER_CTX, FreeContext>;
 
@@ -26,11 +24,11 @@ unsigned char* raw(std::byte* at) { return reinterpret_cast<unsigned char*>(at);
 
 // A context with its cipher set; only the key and the nonce change from call to call, which keeps what it allocated.
 Context make_context(Aead kind) {
-  static EVP_CIPHER* const ciphers[] = {EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr),
-                                        EVP_CIPHER_fetch(nullptr, "ChaCha20-Poly1305", nullptr)};
+  static EVP_CIPHER* const ciphers[] = {crypto().EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr),
+                                        crypto().EVP_CIPHER_fetch(nullptr, "ChaCha20-Poly1305", nullptr)};
   EVP_CIPHER* const cipher = ciphers[static_cast<size_t>(kind)];
-  Context context(cipher == nullptr ? nullptr : EVP_CIPHER_CTX_new());
-  if (context && EVP_CipherInit_ex2(context.get(), cipher, nullptr, nullptr, 1, nullptr) != 1) context.reset();
+  Context context(cipher == nullptr ? nullptr : crypto().EVP_CIPHER_CTX_new());
+  if (context && crypto().EVP_CipherInit_ex2(context.get(), cipher, nullptr, nullptr, 1, nullptr) != 1) context.reset();
   return context;
 }
 
@@ -46,11 +44,11 @@ class Pass {
  public:
   Pass(EVP_CIPHER_CTX* context, AeadKey key, AeadNonce nonce, bool sealing)
       : context_(context), sealing_(sealing ? 1 : 0) {
-    ok_ = EVP_CipherInit_ex2(context_, nullptr, raw(key.data()), raw(nonce.data()), sealing_, nullptr) == 1;
+    ok_ = crypto().EVP_CipherInit_ex2(context_, nullptr, raw(key.data()), raw(nonce.data()), sealing_, nullptr) == 1;
   }
   ~Pass() {
-    EVP_CipherInit_ex2(context_, nullptr, kNoKey.data(), nullptr, sealing_, nullptr);
-    if (!ok_) ERR_clear_error();
+    crypto().EVP_CipherInit_ex2(context_, nullptr, kNoKey.data(), nullptr, sealing_, nullptr);
+    if (!ok_) crypto().ERR_clear_error();
   }
   Pass(const Pass&) = delete;
   Pass& operator=(const Pass&) = delete;
@@ -59,23 +57,23 @@ class Pass {
   void authenticate(Bytes aad) {
     for_pieces(aad.size(), [&](size_t at, int count) {
       int done = 0;
-      return EVP_CipherUpdate(context_, nullptr, &done, raw(aad.data() + at), count) == 1;
+      return crypto().EVP_CipherUpdate(context_, nullptr, &done, raw(aad.data() + at), count) == 1;
     });
   }
   void transform(MutableBytes data) {
     for_pieces(data.size(), [&](size_t at, int count) {
       int done = 0;
-      return EVP_CipherUpdate(context_, raw(data.data() + at), &done, raw(data.data() + at), count) == 1 &&
+      return crypto().EVP_CipherUpdate(context_, raw(data.data() + at), &done, raw(data.data() + at), count) == 1 &&
              done == count;
     });
   }
   void tag(int control, void* tag) {
-    ok_ = ok_ && EVP_CIPHER_CTX_ctrl(context_, control, static_cast<int>(kAeadTagBytes), tag) == 1;
+    ok_ = ok_ && crypto().EVP_CIPHER_CTX_ctrl(context_, control, static_cast<int>(kAeadTagBytes), tag) == 1;
   }
   bool finish() {
     unsigned char unused[16];
     int count = 0;
-    ok_ = ok_ && EVP_CipherFinal_ex(context_, unused, &count) == 1;
+    ok_ = ok_ && crypto().EVP_CipherFinal_ex(context_, unused, &count) == 1;
     return ok_;
   }
   bool ok() const { return ok_; }
@@ -93,7 +91,7 @@ class Pass {
 };
 
 Error unsupported(std::string_view what) {
-  ERR_clear_error();
+  crypto().ERR_clear_error();
   return Error(Errc::kUnsupported, std::string(what) + ": OpenSSL does not provide the cipher");
 }
 

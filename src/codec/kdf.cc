@@ -1,12 +1,11 @@
 #include "codec/kdf.h"
 
 #include <fmt/format.h>
-#include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 
+#include "codec/libcrypto.h"
+#include "codec/secret.h"
 #include "core/check.h"
 
 namespace pgark {
@@ -36,12 +35,12 @@ void hkdf_sha256(Bytes input_key, Bytes salt, Bytes info, MutableBytes out) {
     message.push_back(std::byte{++counter});
     block = hmac_sha256(pseudo_random_key, message);
     std::copy_n(block.begin(), std::min(sizeof block, out.size() - at), out.begin() + static_cast<ptrdiff_t>(at));
-    OPENSSL_cleanse(message.data(), message.size());
+    wipe(message);
     message.assign(block.begin(), block.end());
   }
-  OPENSSL_cleanse(message.data(), message.size());
-  OPENSSL_cleanse(block.data(), sizeof block);
-  OPENSSL_cleanse(pseudo_random_key.data(), sizeof pseudo_random_key);
+  wipe(message);
+  wipe(block);
+  wipe(pseudo_random_key);
 }
 
 Result<> check_scrypt_cost(const ScryptCost& cost) {
@@ -59,12 +58,12 @@ Result<> check_scrypt_cost(const ScryptCost& cost) {
 
 Result<> scrypt(Bytes passphrase, Bytes salt, const ScryptCost& cost, MutableBytes out) {
   TRY(check_scrypt_cost(cost));
-  const int done = EVP_PBE_scrypt(reinterpret_cast<const char*>(passphrase.data()), passphrase.size(),
-                                  reinterpret_cast<const unsigned char*>(salt.data()), salt.size(),
-                                  uint64_t{1} << cost.log_n, cost.r, cost.p, kScryptMemoryBytesMax + kOpensslSlackBytes,
-                                  reinterpret_cast<unsigned char*>(out.data()), out.size());
+  const int done = crypto().EVP_PBE_scrypt(
+      reinterpret_cast<const char*>(passphrase.data()), passphrase.size(),
+      reinterpret_cast<const unsigned char*>(salt.data()), salt.size(), uint64_t{1} << cost.log_n, cost.r, cost.p,
+      kScryptMemoryBytesMax + kOpensslSlackBytes, reinterpret_cast<unsigned char*>(out.data()), out.size());
   if (done == 1) return {};
-  ERR_clear_error();
+  crypto().ERR_clear_error();
   return Error(Errc::kUnsupported,
                "derive a key with scrypt: OpenSSL refused; too little memory, or forbidden by the "
                "cryptographic policy of this system");

@@ -1,12 +1,12 @@
 #include "codec/secret.h"
 
-#include <openssl/crypto.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "core/check.h"
 
@@ -28,7 +28,7 @@ Secret::Secret(size_t size) {
 
 Secret::~Secret() {
   if (data_ == nullptr) return;
-  OPENSSL_cleanse(data_, mapped_bytes_);
+  ::explicit_bzero(data_, mapped_bytes_);
   ::munmap(data_, mapped_bytes_);
 }
 
@@ -51,12 +51,12 @@ void Secret::truncate(size_t size) {
 }
 
 void wipe(MutableBytes bytes) {
-  if (!bytes.empty()) OPENSSL_cleanse(bytes.data(), bytes.size());
+  if (!bytes.empty()) ::explicit_bzero(bytes.data(), bytes.size());
 }
 
 void wipe(std::string& text) {
   text.resize(text.capacity());
-  OPENSSL_cleanse(text.data(), text.size());
+  ::explicit_bzero(text.data(), text.size());
   text.clear();
 }
 

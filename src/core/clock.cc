@@ -1,6 +1,10 @@
 #include "core/clock.h"
 
+#include <unistd.h>
+
 #include <thread>
+
+#include "core/check.h"
 
 namespace pgark {
 namespace {
@@ -22,8 +26,10 @@ Clock& system_clock() {
 }
 
 uint64_t random_seed() {
-  std::random_device device;
-  return static_cast<uint64_t>(device()) << 32 | device();
+  // From the kernel: std::random_device first asks the processor what it can do, which a virtual machine traps.
+  uint64_t seed = 0;
+  CHECK(::getentropy(&seed, sizeof seed) == 0);
+  return seed;
 }
 
 }  // namespace pgark

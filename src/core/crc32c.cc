@@ -7,6 +7,8 @@
 #include <nmmintrin.h>
 #endif
 
+#include "core/cpu_features.h"
+
 namespace pgark {
 namespace {
 
@@ -55,7 +57,7 @@ using Update = uint32_t (*)(uint32_t, Bytes);
 
 Update choose_update() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("sse4.2")) return update_by_instruction;
+  if (PGARK_CPU_HAS(SSE4_2, "sse4.2")) return update_by_instruction;
 #endif
   return update_by_table;
 }

@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "core/check.h"
+#include "core/cpu_features.h"
 
 namespace pgark::pg {
 namespace {
@@ -82,8 +83,8 @@ constexpr Implementation kBaseline = {"baseline", hash_page_baseline};
 
 Implementation choose_implementation() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return {"avx2", hash_page_avx2};
-  if (__builtin_cpu_supports("sse4.1")) return {"sse4.1", hash_page_sse41};
+  if (PGARK_CPU_HAS(AVX2, "avx2")) return {"avx2", hash_page_avx2};
+  if (PGARK_CPU_HAS(SSE4_1, "sse4.1")) return {"sse4.1", hash_page_sse41};
 #endif
   return kBaseline;
 }

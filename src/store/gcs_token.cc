@@ -1,16 +1,13 @@
 #include "store/gcs_token.h"
 
 #include <fmt/format.h>
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "codec/encoding.h"
+#include "codec/libcrypto.h"
 #include "codec/secret.h"
 #include "core/file.h"
 #include "store/cloud_errors.h"
@@ -26,23 +23,23 @@ constexpr std::string_view kTokenUri = "https://oauth2.googleapis.com/token";
 // --- Signatures.
 
 struct FreeKey {
-  void operator()(EVP_PKEY* key) const { ::EVP_PKEY_free(key); }
+  void operator()(EVP_PKEY* key) const { crypto().EVP_PKEY_free(key); }
 };
 struct FreeBio {
-  void operator()(BIO* bio) const { ::BIO_free(bio); }
+  void operator()(BIO* bio) const { crypto().BIO_free(bio); }
 };
 struct FreeDigest {
-  void operator()(EVP_MD_CTX* context) const { ::EVP_MD_CTX_free(context); }
+  void operator()(EVP_MD_CTX* context) const { crypto().EVP_MD_CTX_free(context); }
 };
 
 int no_passphrase(char*, int, int, void*) { return -1; }  // OpenSSL would ask at the terminal.
 
 Result<std::unique_ptr<EVP_PKEY, FreeKey>> read_key(const std::string& pem) {
-  const std::unique_ptr<BIO, FreeBio> bio(::BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  std::unique_ptr<EVP_PKEY, FreeKey> key(bio ? ::PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr)
-                                             : nullptr);
-  ::ERR_clear_error();
-  if (!key || ::EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) {
+  const std::unique_ptr<BIO, FreeBio> bio(crypto().BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  std::unique_ptr<EVP_PKEY, FreeKey> key(
+      bio ? crypto().PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr) : nullptr);
+  crypto().ERR_clear_error();
+  if (!key || crypto().EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) {
     return Error(Errc::kInvalid, "read private key of service account: it is no RSA key in PEM");
   }
   return key;
@@ -50,14 +47,15 @@ Result<std::unique_ptr<EVP_PKEY, FreeKey>> read_key(const std::string& pem) {
 
 Result<std::string> sign_rs256(const std::string& pem, std::string_view text) {
   TRY_ASSIGN(const auto key, read_key(pem));
-  const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(::EVP_MD_CTX_new());
+  const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(crypto().EVP_MD_CTX_new());
   const auto* data = reinterpret_cast<const unsigned char*>(text.data());
-  std::string signature(static_cast<size_t>(::EVP_PKEY_get_size(key.get())), '\0');
+  std::string signature(static_cast<size_t>(crypto().EVP_PKEY_get_size(key.get())), '\0');
   size_t bytes = signature.size();
-  const bool ok = context && ::EVP_DigestSignInit(context.get(), nullptr, ::EVP_sha256(), nullptr, key.get()) == 1 &&
-                  ::EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &bytes, data,
-                                   text.size()) == 1;
-  ::ERR_clear_error();
+  const bool ok = context &&
+                  crypto().EVP_DigestSignInit(context.get(), nullptr, crypto().EVP_sha256(), nullptr, key.get()) == 1 &&
+                  crypto().EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &bytes,
+                                          data, text.size()) == 1;
+  crypto().ERR_clear_error();
   if (!ok) return Error(Errc::kInvalid, "sign with private key of service account: the key cannot be used");
   signature.resize(bytes);
   return signature;

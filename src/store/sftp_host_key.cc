@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 
 #include "codec/digest.h"
 #include "codec/encoding.h"
+#include "codec/libcrypto.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/thread_annotations.h"
@@ -248,8 +248,8 @@ Result<std::string> host_key_fingerprint(const SftpHostKey& key, SftpHostKeyHash
       // Not in codec/digest.h, so that nothing else comes to lean on SHA-1.
       std::array<std::byte, 20> digest{};
       unsigned count = 0;
-      if (::EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()), &count,
-                       ::EVP_sha1(), nullptr) != 1)
+      if (crypto().EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()), &count,
+                              crypto().EVP_sha1(), nullptr) != 1)
         return Error(Errc::kUnsupported, "hash host key: this system forbids SHA-1")
             .with_hint("give a SHA-256 fingerprint");
       return to_hex(digest);

@@ -16,7 +16,7 @@ TEST(Start, LoadsNoLibraryThatOnlySomeCommandsNeed) {
   const auto loaded = command_output("LD_TRACE_LOADED_OBJECTS=1 '" + testing::pgark_binary() + "' version");
   ASSERT_TRUE(loaded.has_value()) << loaded.error().message();
   ASSERT_THAT(*loaded, HasSubstr("libc.so"));
-  for (const char* library : {"libcurl", "libpq", "libssh", "libssl", "libldap", "libkrb5"})
+  for (const char* library : {"libcrypto", "libcurl", "libpq", "libssh", "libssl", "libldap", "libkrb5"})
     EXPECT_THAT(*loaded, Not(HasSubstr(library)));
 }
 
