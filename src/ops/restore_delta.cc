@@ -25,8 +25,6 @@ namespace {
 constexpr uint64_t kReadBytes = 512u << 10;
 // Of a file, or of several, that one worker compares before it fetches: enough for reads of neighbours to be joined.
 constexpr uint64_t kTaskBytes = 8u << 20;
-// Asked for ahead of what is being hashed.
-constexpr uint64_t kReadAheadBytes = 2u << 20;
 
 uint64_t hash_of_name(std::string_view name) { return seeded_hash(as_bytes(name), 0); }
 
@@ -85,6 +83,11 @@ struct DeltaBuffers {
 bool is_zero(Bytes bytes) {
   return bytes.empty() ||
          (bytes.front() == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
+/// Have the kernel begin to read, and go on without waiting for it.
+void ask_ahead(const File& file, uint64_t begin, uint64_t end) {
+  (void)::posix_fadvise(file.fd(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_WILLNEED);
 }
 
 std::vector<DeltaTask> make_tasks(FileChunk chunk, size_t workers, const FileMaker& maker, const DeltaIndex& index) {
@@ -182,6 +185,7 @@ class Mender {
   Result<> mend_batch(DeltaWork& work, const Batch& batch, DeltaBuffers& buffers, const CancelToken& cancel) {
     buffers.hashed_extent.reset();  // Indexes of another chunk mean other extents.
     buffers.pieces.clear();
+    for (const Slice& slice : batch) TRY(open_slice(work, slice));
     for (const Slice& slice : batch) {
       TRY(cancel.check());
       const WorkSlot slot(buffers.fetch.slots);
@@ -194,14 +198,22 @@ class Mender {
 
   unsigned worker_count() const { return std::max(options_.copy.workers, 1u) + shape_.waiting_max; }
 
+  /// Small files are asked for together: the disk answers all of them in the time of one.
+  Result<> open_slice(DeltaWork& work, const Slice& slice) {
+    FilePart& part = work.parts[slice.file];
+    const MutexLock lock(part.mu);
+    if (!part.file.is_open()) TRY(open_part(work.chunk.files[slice.file], slice.hole, part));
+    if (slice.end - slice.begin < kReadBytes && slice.begin < part.old_bytes)
+      ask_ahead(part.file, slice.begin, slice.end);
+    return {};
+  }
+
   Result<> compare_slice(DeltaWork& work, const Slice& slice, DeltaBuffers& buffers) {
-    const FileEntry& entry = work.chunk.files[slice.file];
     FilePart& part = work.parts[slice.file];
     const File* file = nullptr;
     uint64_t old_bytes = 0;
     {
       const MutexLock lock(part.mu);
-      if (!part.file.is_open()) TRY(open_part(entry, slice.hole, part));
       file = &part.file;  // Stays open until its last slice is finished.
       old_bytes = part.old_bytes;
     }
@@ -241,15 +253,9 @@ class Mender {
     const FileEntry& entry = chunk.files[slice.file];
     auto run = std::partition_point(entry.runs.begin(), entry.runs.end(),
                                     [&](const Run& r) { return r.file_offset + r.bytes <= slice.begin; });
-    uint64_t asked = slice.begin;  // Read ahead up to here.
     uint64_t at = slice.begin;
     while (at < slice.end && at < old_bytes) {
       const uint64_t want = std::min(kReadBytes, slice.end - at);
-      if (want == kReadBytes && asked < slice.end && asked < at + kReadAheadBytes) {
-        const uint64_t until = std::min(slice.end, at + 2 * kReadAheadBytes);
-        ::posix_fadvise(file.fd(), static_cast<off_t>(asked), static_cast<off_t>(until - asked), POSIX_FADV_WILLNEED);
-        asked = until;
-      }
       const size_t padded = static_cast<size_t>((want + kHashBlockBytes - 1) / kHashBlockBytes * kHashBlockBytes);
       TRY_ASSIGN(const size_t got, file.pread(buffers.read.bytes().first(static_cast<size_t>(want)), at));
       std::fill(buffers.read.data() + got, buffers.read.data() + padded, std::byte{0});

@@ -138,16 +138,24 @@ Result<> commit_restore(const RestorePlan& plan, const SyncSet& sync, RestoreMar
   // One sync for each file system instead of one for each file: nothing can start from this directory before pg_control
   // has its name, and that happens after the sync returned. If power fails before, the marker tells what this is.
   TRY(sync.sync());
-  if (!sync.reliable()) {
-    for (const FileEntry& directory : plan.directories) TRY(fsync_directory(root + "/" + directory.path));
-    for (const RestorePlace& place : plan.places) TRY(fsync_directory(place.path));
+  const auto give_name = [&]() -> Result<> {
+    if (::rename(unfinished.c_str(), control.c_str()) == 0) return {};
+    return errno_error(errno, fmt::format("rename '{}' to '{}'", unfinished, control));
+  };
+  if (sync.reliable()) {
+    TRY(give_name());
+    // Should power fail now, either may be lost: with the marker the directory is complete all the same, and without
+    // both nothing starts from it.
+    TRY(marker.remove());
+    return sync.sync();
   }
+  for (const FileEntry& directory : plan.directories) TRY(fsync_directory(root + "/" + directory.path));
+  for (const RestorePlace& place : plan.places) TRY(fsync_directory(place.path));
   {
     TRY_ASSIGN(const File file, File::open(unfinished, O_RDONLY));
     TRY(file.fsync());
   }
-  if (::rename(unfinished.c_str(), control.c_str()) != 0)
-    return errno_error(errno, fmt::format("rename '{}' to '{}'", unfinished, control));
+  TRY(give_name());
   TRY(fsync_directory(parent_path(control)));
   TRY(marker.remove());
   TRY(fsync_directory(root));

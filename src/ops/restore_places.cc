@@ -215,6 +215,18 @@ uint64_t space_below(const std::string& path) {
   return bytes;
 }
 
+/// Of a file system, by what is there and goes, or is wrong and written again. What is right needs no space.
+uint64_t space_freed(const PlaceChecks& checks, dev_t device) {
+  uint64_t bytes = 0;
+  const auto add = [&](const std::string& path) {
+    if (const auto status = stat_of(path); status && status->st_dev == device) bytes += space_below(path);
+  };
+  for (const std::string& path : checks.to_clear) add(path);
+  for (const std::string& path : checks.to_remove) add(path);
+  for (const PlaceChecks::Tree& tree : checks.to_compare) add(tree.path);
+  return bytes;
+}
+
 std::string nearest_existing(std::string path) {
   while (!stat_of(path) && path != "/") path = parent_path(path);
   return path;
@@ -224,7 +236,6 @@ Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
   struct Need {
     uint64_t bytes = 0;
     uint64_t file_count = 0;
-    uint64_t freed = 0;
     std::string path;
     std::string places;
   };
@@ -239,27 +250,24 @@ Result<> check_space(const RestorePlan& plan, const PlaceChecks& checks) {
     need.path = existing;
     need.places += (need.places.empty() ? "" : ", ") + place.describe();
   }
-  const auto note_freed = [&](const std::string& path) {
-    if (const auto status = stat_of(path); status && needs.contains(status->st_dev))
-      needs[status->st_dev].freed += space_below(path);
-  };
-  for (const std::string& path : checks.to_clear) note_freed(path);
-  for (const std::string& path : checks.to_remove) note_freed(path);
-  // What is right needs no space, what is wrong gives up its own.
-  for (const PlaceChecks::Tree& tree : checks.to_compare) note_freed(tree.path);
   for (const auto& [device, need] : needs) {
     struct statvfs file_system {};
     if (::statvfs(need.path.c_str(), &file_system) != 0)
       return errno_error(errno, "stat file system of '" + need.path + "'");
-    const uint64_t free_bytes = file_system.f_bavail * file_system.f_frsize + need.freed;
-    // Some file systems count no inodes, and what --force frees is not worth counting.
-    if (file_system.f_files > 0 && need.freed == 0 && need.file_count > file_system.f_favail)
+    const uint64_t free_bytes = file_system.f_bavail * file_system.f_frsize;
+    // Some file systems count no inodes.
+    const bool few_inodes = file_system.f_files > 0 && need.file_count > file_system.f_favail;
+    if (!few_inodes && need.bytes + kSpareBytes <= free_bytes) continue;
+    // Only now is it worth asking each file there is what it gives back.
+    const uint64_t freed = space_freed(checks, device);
+    // What --force frees of them is not worth counting.
+    if (few_inodes && freed == 0)
       return Error(Errc::kNoSpace, fmt::format("{} inodes are needed for {}, {} are free", need.file_count, need.places,
                                                static_cast<uint64_t>(file_system.f_favail)))
           .with_hint("restore to a file system made for more files");
-    if (need.bytes + kSpareBytes > free_bytes)
+    if (need.bytes + kSpareBytes > free_bytes + freed)
       return Error(Errc::kNoSpace, fmt::format("{} bytes are needed for {}, {} are free", need.bytes + kSpareBytes,
-                                               need.places, free_bytes))
+                                               need.places, free_bytes + freed))
           .with_hint("make room, or restore tablespaces elsewhere with --tablespace-map; WAL replay needs more on top");
   }
   return {};
