@@ -7,6 +7,7 @@
 //       read all files of DIR (or only pages: lines "PATH BLOCK", sorted), compress, write, sync
 //   limit restore --data=DIR --out=DIR [--threads=N]    DIR of a `limit backup`: decompress, write all files, sync
 //   limit read    --data=DIR [--threads=N]              read all files once
+//   limit delta   --data=DIR --pages=FILE [--threads=N] read all files once, write these pages again, sync
 //   limit copy    --data=DIR --out=DIR                  copy and sync one file after the other, as WAL segments are
 //
 // What it leaves out of a data directory is what a base backup leaves out: WAL, and a running server's files.
@@ -136,7 +137,9 @@ std::vector<File> list_files(const std::string& root) {
     if (!at->is_regular_file() || path == "postmaster.pid" || path == "postmaster.opts") continue;
     files.push_back({path, at->file_size()});
   }
-  std::stable_sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.bytes > b.bytes; });
+  // Large ones first, so that all threads end together; small ones directory by directory, as they are made again.
+  const auto rank = [](const File& file) { return file.bytes < kWriteBytes ? 0 : file.bytes; };
+  std::stable_sort(files.begin(), files.end(), [&](const File& a, const File& b) { return rank(a) > rank(b); });
   return files;
 }
 
@@ -492,6 +495,40 @@ void read_all(const Options& options) {
   });
 }
 
+/// What a comparison cannot do without that finds these pages to differ, and has what belongs there at hand.
+void delta(const Options& options) {
+  const std::vector<File> files = list_files(options.data);
+  std::vector<File> changed_files;
+  const std::vector<Part> changed = read_pages(options.pages, changed_files);
+  std::map<std::string, std::vector<Part>> changed_of;
+  for (const Part& part : changed) changed_of[changed_files[part.file].path].push_back(part);
+  const std::vector<Part> parts = cut(files);
+  std::atomic<size_t> next = 0;
+  in_parallel(options.threads, [&](unsigned) {
+    const Memory buffer = aligned(kWriteBytes);
+    for (size_t i = next++; i < parts.size(); i = next++) {
+      const auto here = changed_of.find(files[parts[i].file].path);
+      const Fd fd(options.data + "/" + files[parts[i].file].path, here == changed_of.end() ? O_RDONLY : O_RDWR);
+      auto change = std::vector<Part>::const_iterator();
+      if (here != changed_of.end())
+        change = std::partition_point(here->second.begin(), here->second.end(),
+                                      [&](const Part& one) { return one.end <= parts[i].begin; });
+      for (uint64_t at = parts[i].begin; at < parts[i].end; at += kWriteBytes) {
+        const size_t got = read_at(fd.get(), buffer.get(),
+                                   static_cast<size_t>(std::min<uint64_t>(kWriteBytes, parts[i].end - at)), at);
+        if (here == changed_of.end()) continue;
+        for (; change != here->second.end() && change->begin < at + got; ++change) {
+          const uint64_t begin = std::max(change->begin, at), end = std::min(change->end, at + got);
+          write_at(fd.get(), buffer.get() + (begin - at), static_cast<size_t>(end - begin), begin);
+          if (change->end > at + got) break;  // The rest is in what follows.
+        }
+      }
+      if (here != changed_of.end()) begin_writeback(fd.get(), parts[i].begin, parts[i].end - parts[i].begin);
+    }
+  });
+  sync_all(options.data);
+}
+
 void copy(const Options& options) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(options.data))
@@ -539,9 +576,12 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  if (options.data.empty() || (options.out.empty() && command != "read")) {
+  const bool writes_elsewhere = command != "read" && command != "delta";
+  if (options.data.empty() || (options.out.empty() && writes_elsewhere) ||
+      (command == "delta" && options.pages.empty())) {
     std::fputs(
-        "usage: limit backup|restore|read|copy --data=DIR --out=DIR [--codec=zst|lz4|none] [--level=N] [--threads=N] "
+        "usage: limit backup|restore|read|delta|copy --data=DIR --out=DIR [--codec=zst|lz4|none] [--level=N] "
+        "[--threads=N] "
         "[--pages=FILE]\n",
         stderr);
     return 2;
@@ -552,6 +592,8 @@ int main(int argc, char** argv) {
     restore(options);
   else if (command == "read")
     read_all(options);
+  else if (command == "delta")
+    delta(options);
   else if (command == "copy")
     copy(options);
   else

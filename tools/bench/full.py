@@ -2,10 +2,11 @@
 tuned and pg_basebackup, then each program as it comes.
 
 All copy the same cluster from the page cache into a directory on the same file system and make it durable; each restores
-what it wrote, from the page cache again, into an empty directory. The server archives with the tool that is at work, and
-that tool's backup waits for its WAL. What a tool restored is started and compared once.
+what it wrote, from the page cache again, into a new directory, which stays until the end: see shorten_files(). The server
+archives with the tool that is at work, and that tool's backup waits for its WAL. What a tool restored is started and compared
+once.
 """
-from common import FINGERPRINT, Bench, data_bytes, empty_directory, remove_tree, say, tree_bytes, warm
+from common import FINGERPRINT, Bench, data_bytes, empty_directory, say, shorten_files, tree_bytes, warm
 from peers import Barman, Cluster, Limit, Pgark, Pgbackrest, PgBasebackup, Settings
 
 SUMMARY = "full backup and restore with each codec, against the limit and the field"
@@ -27,7 +28,8 @@ class Full:
     def __init__(self, options, results):
         self.options, self.results = options, results
         self.bench = Bench(PART)
-        self.place = self.bench.work / "restored"
+        self.place = self.bench.work / "restored"  # Of the last restore.
+        self.restores = 0
         self.cluster = None
         self.bytes = 0
         self.fingerprint = ""
@@ -72,6 +74,8 @@ class Full:
         self.results.note(PART, f"full backup, {label}", tool.name, number, **cost)
         warm(tool.repository())
         work = f"restore, {label}"
+        self.restores += 1
+        self.place = self.bench.work / f"restored-{self.restores}"
         self.results.note(PART, work, tool.name, number, **tool.restore(empty_directory(self.place)))
         if (work, tool.name) not in self.checked:
             self.checked.add((work, tool.name))
@@ -79,7 +83,7 @@ class Full:
                 self.check_bytes(tool.name, tree_bytes(self.place))
             else:
                 self.bench.check_restored(self.place, PORT + 10, self.fingerprint, tool.recovery_options())
-        remove_tree(self.place)
+        shorten_files(self.place)
         tool.remove()
         if tool.version():
             self.results.versions[tool.name.split()[0]] = tool.version()
@@ -93,8 +97,8 @@ class Full:
                     self.measure(tool, CODECS.get(codec, AS_IT_COMES), number)
 
     def clean_up(self):
-        for name in ("main", "restored"):
-            self.bench.stop(self.bench.work / name)
+        for data in (self.bench.work / "main", self.place):
+            self.bench.stop(data)
 
 
 def run(options, results):

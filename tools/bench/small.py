@@ -4,14 +4,11 @@ pgBackRest with bundles, and the limit, which opens, reads, creates and writes a
 The tables are made in one database, of which others are copies: a server of many tenants looks like this. Every fourth
 table is empty, and none has an index or a TOAST table, so a relation is a file.
 
-Nothing that was restored is deleted before the end. ext4 keeps the inodes of deleted files back for some minutes, and looks
-at each of them whenever it wants a free one: to make 100,000 files where as many were just deleted takes it six times as
-long, whoever makes them. So each restore has a directory of its own, which is emptied by shortening its files.
+Each restore has a directory of its own, which is not deleted before the end: see shorten_files().
 """
-import os
 import subprocess
 
-from common import FINGERPRINT, Bench, empty_directory, say, tree_bytes, warm
+from common import FINGERPRINT, Bench, empty_directory, say, shorten_files, tree_bytes, warm
 from peers import Cluster, Pgark, Pgbackrest, Settings
 
 SUMMARY = "full backup and restore of many small relations"
@@ -76,14 +73,6 @@ class Small:
         self.place = self.bench.work / f"restored-{self.restores}"
         return self.place
 
-    def shorten_files(self):
-        """Give back the space of what was restored, but not its inodes."""
-        for directory, _, names in os.walk(self.place):
-            for name in names:
-                path = os.path.join(directory, name)
-                if not os.path.islink(path) and os.path.getsize(path) > 0:
-                    os.truncate(path, 0)
-
     def measure_tool(self, tool, number):
         tool.setup()
         warm(self.data / "base")
@@ -95,7 +84,7 @@ class Small:
             if found != self.files:
                 raise SystemExit(f"bench: {tool.name} restored {found} files of relations, not {self.files}")
             self.bench.check_restored(self.place, PORT + 10, self.fingerprint, tool.recovery_options())
-        self.shorten_files()
+        shorten_files(self.place)
         tool.remove()
 
     def measure_limit(self, number):
@@ -105,7 +94,7 @@ class Small:
         self.results.note(PART, BACKUP, "limit", number, stored_bytes=tree_bytes(out), **cost)
         cost = self.bench.limit("restore", out, self.new_place(), processes=self.options.processes)
         self.results.note(PART, RESTORE, "limit", number, **cost)
-        self.shorten_files()
+        shorten_files(self.place)
         self.remove(out)
 
     @staticmethod
