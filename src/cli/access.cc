@@ -5,7 +5,11 @@
 
 #include <array>
 
+#include "catalog/cluster.h"
 #include "cli/key_settings.h"
+#include "repo/keyring_store.h"
+#include "store/calls_at_once.h"
+#include "store/early_reads.h"
 
 namespace pgark {
 
@@ -34,6 +38,25 @@ Result<OpenedRepository> open_repository(const CommandContext& context) {
 Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo) {
   OpenedRepository opened;
   TRY_ASSIGN(opened.store, context.open_store(repo, false));
+  TRY_ASSIGN(opened.repository, open_repository_in(context, repo, *opened.store));
+  return opened;
+}
+
+Result<OpenedRepository> open_repository_of_stanza(const CommandContext& context, unsigned repo,
+                                                   std::vector<ObjectKey> also) {
+  OpenedRepository opened;
+  TRY_ASSIGN(opened.store, context.open_store(repo, false));
+  if (is_far(*opened.store)) {
+    const std::string& stanza = context.settings.stanza();
+    EarlyReads::Wanted wanted{.objects = std::move(also), .prefixes = {cluster_prefix(stanza)}};
+    wanted.objects.push_back(kRepositoryRootKey);
+    wanted.objects.push_back(cluster_key(stanza, 1));
+    if (context.settings.text(fmt::format("repo{}-cipher-type", repo)) != "none") {
+      wanted.objects.push_back({fmt::format("{}1", kKeyringPrefix)});
+      wanted.prefixes.emplace_back(kKeyringPrefix);
+    }
+    opened.store = std::make_unique<EarlyReads>(std::move(opened.store), std::move(wanted));
+  }
   TRY_ASSIGN(opened.repository, open_repository_in(context, repo, *opened.store));
   return opened;
 }

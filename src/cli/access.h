@@ -26,6 +26,11 @@ struct OpenedRepository {
 Result<OpenedRepository> open_repository(const CommandContext& context);
 Result<OpenedRepository> open_repository(const CommandContext& context, unsigned repo);
 
+/// The same, for a command that reads first which cluster the stanza of the settings is of: what both need, and the
+/// small objects of `also`, are fetched from a far store together.
+Result<OpenedRepository> open_repository_of_stanza(const CommandContext& context, unsigned repo,
+                                                   std::vector<ObjectKey> also = {});
+
 /// The repository chosen with --repo, or all that are configured, each opened when its turn comes and once.
 class ChosenRepositories {
  public:

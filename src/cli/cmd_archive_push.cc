@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "catalog/wal.h"
 #include "cli/access.h"
 #include "cli/command.h"
 #include "cli/stop_files.h"
@@ -46,13 +47,23 @@ Codec codec_of(const std::string& name) {
   return name == "lz4" ? Codec::kLz4 : Codec::kZstd;
 }
 
-std::vector<PushTarget> push_targets(const CommandContext& context) {
+/// The history that a file of a later timeline is held against, as it is named in a stanza that was never upgraded.
+std::vector<ObjectKey> history_key(const std::string& stanza, const std::string& source_path) {
+  const auto parsed = pg::parse_wal_file_name(source_path.substr(source_path.rfind('/') + 1));
+  if (!parsed || timeline_of(*parsed).value <= 1) return {};
+  const auto key = wal_key(stanza, 1, pg::history_name(timeline_of(*parsed)));
+  return key ? std::vector{*key} : std::vector<ObjectKey>();
+}
+
+std::vector<PushTarget> push_targets(const CommandContext& context, const std::string& source_path) {
+  const std::vector<ObjectKey> also = history_key(context.settings.stanza(), source_path);
   std::vector<PushTarget> targets;
   for (const unsigned repo : context.settings.chosen_repositories()) {
-    targets.push_back({.name = fmt::format("repo{}", repo), .open = [&context, repo]() -> Result<PushTarget::Opened> {
-                         TRY_ASSIGN(OpenedRepository opened, open_repository(context, repo));
-                         return PushTarget::Opened{std::move(opened.store), std::move(opened.repository)};
-                       }});
+    targets.push_back(
+        {.name = fmt::format("repo{}", repo), .open = [&context, repo, also]() -> Result<PushTarget::Opened> {
+           TRY_ASSIGN(OpenedRepository opened, open_repository_of_stanza(context, repo, also));
+           return PushTarget::Opened{std::move(opened.store), std::move(opened.repository)};
+         }});
   }
   return targets;
 }
@@ -126,7 +137,7 @@ PushWorkerOptions worker_options(const CommandContext& context, const Source& so
 /// Be the worker that a client has started, and waits for on a pipe.
 Result<int> run_worker(const CommandContext& context, const Source& source) {
   const auto report = static_cast<int>(context.settings.integer("worker"));
-  auto worker = PushWorker::open(push_targets(context), context.clock, worker_options(context, source));
+  auto worker = PushWorker::open(push_targets(context, source.path), context.clock, worker_options(context, source));
   if (!worker && worker.error().code() == Errc::kAlreadyExists) {
     report_push_worker(report, "running\n");
     return kExitOk;
@@ -172,9 +183,9 @@ Result<int> cmd_archive_push(CommandContext& context) {
   TRY_ASSIGN(const Source source, find_source(settings.arguments().front(), settings.text("pg1-path")));
   if (settings.has("worker")) return run_worker(context, source);
   if (settings.boolean("archive-async")) return push_through_worker(context, source);
-  TRY_ASSIGN(
-      const ArchivePushAllResult pushed,
-      archive_push_all(push_targets(context), context.clock, push_options(settings, source), queue_limit(settings)));
+  TRY_ASSIGN(const ArchivePushAllResult pushed,
+             archive_push_all(push_targets(context, source.path), context.clock, push_options(settings, source),
+                              queue_limit(settings)));
   log_pushed(pushed);
   return kExitOk;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "catalog/wal.h"
 #include "codec/hash.h"
@@ -23,6 +24,15 @@ namespace {
 
 /// How often the state of the repository may change under a push before it gives up; PostgreSQL tries again.
 constexpr int kRoundsMax = 5;
+/// How long after it was opened a stanza is believed to be where it was.
+constexpr std::chrono::seconds kStanzaTrust{1};
+constexpr size_t kDirectoriesMax = 16;  // Fewer than a store of directories remembers.
+
+/// Of the repository, in which a file comes to lie.
+Result<std::string> wal_directory_of(const PushSource& source, const std::string& stanza, unsigned cluster_number) {
+  TRY_ASSIGN(const ObjectKey key, wal_key(stanza, cluster_number, source.name));
+  return parent_path(key.value);
+}
 
 /// Histories do not say which cluster they are of: ask the data directory they come from.
 Result<> check_origin(const PushSource& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
@@ -50,19 +60,19 @@ Result<> check_source(const PushSource& source, const ClusterRecord& cluster, co
   return error;
 }
 
-std::string describe_source(const PushSource& source, const ClusterRecord& cluster, const ArchivePushOptions& options,
-                            Clock& clock) {
+std::string describe_source(const PushSource& source, Bytes content, const ClusterRecord& cluster,
+                            const ArchivePushOptions& options, Clock& clock) {
   nlohmann::json document{{"name", source.name},
                           {"system_identifier", std::to_string(cluster.system_identifier)},
                           {"pg_major", cluster.pg_major},
-                          {"raw_bytes", source.content.size()},
-                          {"raw_hash", fmt::format("{:016x}", content_hash(source.content))},
+                          {"raw_bytes", content.size()},
+                          {"raw_hash", fmt::format("{:016x}", content_hash(content))},
                           {"pushed_us", clock.now().time_since_epoch().count()},
                           {"host", options.host}};
   if (const auto* name = std::get_if<pg::WalSegmentName>(&source.parsed)) {
     const auto segment = pg::parse_segment_name(name->text(), cluster.wal_segment_bytes);
-    const uint64_t valid = segment ? valid_wal_bytes(source.content, *segment) : 0;
-    if (valid < source.content.size()) {
+    const uint64_t valid = segment ? valid_wal_bytes(content, *segment) : 0;
+    if (valid < content.size()) {
       // Not refused: a standby with archive_mode=always hands over the segment its upstream's timeline ended in.
       log_warn("segment {} holds WAL up to byte {} only: what follows is left over from before", source.name, valid);
       document["valid_bytes"] = valid;
@@ -74,15 +84,9 @@ std::string describe_source(const PushSource& source, const ClusterRecord& clust
 
 class Pusher {
  public:
-  Pusher(const Repository& repository, const ArchivePushOptions& options, const ClusterRecord& cluster,
-         const PushSource& source, std::string document, const std::function<void()>& on_commit)
-      : repository_(repository),
-        options_(options),
-        cluster_(cluster),
-        source_(source),
-        document_(std::move(document)),
-        on_commit_(on_commit),
-        index_(index_to_store(source.parsed, source.content, cluster)) {}
+  Pusher(const Repository& repository, const ArchivePushOptions& options, const ClusterRecord& cluster, Clock& clock,
+         const PushSource& source, const PushSteps& steps)
+      : repository_(repository), options_(options), cluster_(cluster), clock_(clock), source_(source), steps_(steps) {}
 
   /// Write, look if the name is taken, then act; again while others or the store's uncertainty change it.
   Result<ArchivePushResult> run() {
@@ -127,19 +131,45 @@ class Pusher {
   }
 
   ArchivePushResult stored(ArchivePushOutcome outcome, const ObjectKey& key, uint64_t bytes) const {
-    return {outcome, key, source_.content.size(), bytes};
+    return {outcome, key, source_.identity.bytes, bytes};
   }
 
-  Result<ObjectInfo> write(const ObjectKey& key) const {
-    TRY_ASSIGN(ContainerWriter writer, prepare_stored_file(repository_, key, source_.content, document_, options_.codec,
-                                                           options_.level, options_.threads, index_));
-    if (on_commit_) on_commit_();
+  Result<ObjectInfo> write(const ObjectKey& key) {
+    TRY_ASSIGN(ContainerWriter writer, begin_stored_file(repository_, key));
+    call_once(begun_, steps_.before_work);
+    TRY_ASSIGN(const Bytes raw, content());
+    describe(raw);
+    TRY(fill_stored_file(writer, raw, *document_, options_.codec, options_.level, options_.threads, index_));
+    call_once(ended_, steps_.after_work);
     return std::move(writer).commit();
+  }
+
+  static void call_once(bool& called, const std::function<void()>& step) {
+    if (!std::exchange(called, true) && step) step();
+  }
+
+  /// What the source held when it was checked. Errors: kTransient if the file is not that one any more.
+  Result<Bytes> content() {
+    if (!again_ && (source_.identity.bytes == 0 || !source_.content.empty())) return Bytes(source_.content);
+    if (!again_) {
+      TRY_ASSIGN(PushSource read, read_push_source(source_.path));
+      if (read.identity != source_.identity)
+        return Error(Errc::kTransient, fmt::format("'{}' changed while it was pushed", source_.path));
+      again_ = std::move(read);
+    }
+    return Bytes(again_->content);
+  }
+
+  /// Work, and warnings, that only one who writes or compares needs.
+  void describe(Bytes raw) {
+    if (document_) return;
+    document_ = describe_source(source_, raw, cluster_, options_, clock_);
+    index_ = index_to_store(source_.parsed, raw, cluster_);
   }
 
   enum class Verdict : uint8_t { kSame, kDamaged };
   /// Errors: kInvalid if the copy is good and holds other bytes.
-  Result<Verdict> compare(const ObjectKey& key) const {
+  Result<Verdict> compare(const ObjectKey& key) {
     if (!repository_.can_open_data() && is_data_frame(FrameType::kWalData, key)) return compare_by_hash(key);
     auto copy = read_stored_file(repository_, key);
     if (!copy && copy.error().code() == Errc::kCorrupt) {
@@ -147,15 +177,15 @@ class Pusher {
       return Verdict::kDamaged;
     }
     if (!copy) return Error(std::move(copy).error()).with_context("compare with " + key.value);
+    TRY_ASSIGN(const Bytes own, content());
     const Bytes raw = copy->raw;
-    const bool same = raw.size() == source_.content.size() &&
-                      (raw.empty() || std::memcmp(raw.data(), source_.content.data(), raw.size()) == 0);
+    const bool same = raw.size() == own.size() && (raw.empty() || std::memcmp(raw.data(), own.data(), raw.size()) == 0);
     if (same) return Verdict::kSame;
-    return different(key, raw);
+    return different(key, own, raw);
   }
 
   /// Of a copy this host may not read: what its document says of the content.
-  Result<Verdict> compare_by_hash(const ObjectKey& key) const {
+  Result<Verdict> compare_by_hash(const ObjectKey& key) {
     auto text = read_stored_document(repository_, key);
     if (!text && text.error().code() == Errc::kCorrupt) {
       log_warn("a stored copy is damaged: {}", text.error().message());
@@ -163,16 +193,18 @@ class Pusher {
     }
     if (!text) return Error(std::move(text).error()).with_context("compare with " + key.value);
     const auto stored = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
-    const auto own = nlohmann::json::parse(document_, nullptr, /*allow_exceptions=*/false);
+    TRY_ASSIGN(const Bytes raw, content());
+    describe(raw);
+    const auto own = nlohmann::json::parse(*document_, nullptr, /*allow_exceptions=*/false);
     for (const char* member : {"raw_bytes", "raw_hash"})
       if (!stored.is_object() || stored.value(member, nlohmann::json()) != own.value(member, nlohmann::json()))
-        return different(key, {});
+        return different(key, raw, {});
     return Verdict::kSame;
   }
 
   /// The copy is seen, but its writer may have died before it was durable; the store answers kAlreadyExists only when
   /// it is. Should the copy be gone by now, this writes it.
-  Result<ArchivePushResult> acknowledge(const ObjectKey& key) const {
+  Result<ArchivePushResult> acknowledge(const ObjectKey& key) {
     auto written = write(key);
     if (written) return stored(ArchivePushOutcome::kStored, key, written->bytes);
     if (written.error().code() != Errc::kAlreadyExists) return Error(std::move(written).error());
@@ -186,10 +218,10 @@ class Pusher {
     }
   }
 
-  Error different(const ObjectKey& key, Bytes other) const {
+  Error different(const ObjectKey& key, Bytes own, Bytes other) const {
     const std::string where = repository_.store().describe();
     if (source_.is_history()) {
-      return forked_timeline(source_.timeline(), source_.content, other, options_.stanza, where);
+      return forked_timeline(source_.timeline(), own, other, options_.stanza, where);
     }
     return Error(Errc::kInvalid,
                  fmt::format("'{}' differs from {} in {}, which stays as it is", source_.path, key.value, where))
@@ -203,10 +235,14 @@ class Pusher {
   const Repository& repository_;
   const ArchivePushOptions& options_;
   const ClusterRecord& cluster_;
+  Clock& clock_;
   const PushSource& source_;
-  const std::string document_;
-  const std::function<void()>& on_commit_;
-  const std::vector<std::byte> index_;
+  const PushSteps& steps_;
+  bool begun_ = false;  // Which of the steps were called.
+  bool ended_ = false;
+  std::optional<PushSource> again_;  // The source, if its content is needed after it was taken away.
+  std::optional<std::string> document_;
+  std::vector<std::byte> index_;
 };
 
 std::string context_of(const std::string& path) { return "push " + path.substr(path.rfind('/') + 1); }
@@ -233,10 +269,49 @@ Result<ArchivePushResult> push_to(const PushTarget& target, Clock& clock, const 
 Result<std::unique_ptr<StanzaPusher>> StanzaPusher::open(const Repository& repository, Clock& clock,
                                                          ArchivePushOptions options) {
   TRY_ASSIGN(const ClusterRecord cluster, current_cluster(repository, options.stanza));
-  return std::unique_ptr<StanzaPusher>(new StanzaPusher(repository, clock, std::move(options), cluster));
+  Buffer record;
+  if (repository.store().caps().kind == "posix") {
+    TRY_ASSIGN(record, repository.store().get(cluster_key(options.stanza, cluster.number)));
+  }
+  return std::unique_ptr<StanzaPusher>(
+      new StanzaPusher(repository, clock, std::move(options), cluster, std::move(record)));
 }
 
-Result<ArchivePushResult> StanzaPusher::push(const PushSource& source, const std::function<void()>& on_commit) {
+Result<> StanzaPusher::check_still_there(const PushSource& source) {
+  if (record_.empty()) return {};
+  const ObjectKey key = cluster_key(options_.stanza, cluster_.number);
+  // Costs no call that names a file: objects that were read lately are open.
+  auto record = repository_.store().get(key);
+  if (!record && record.error().code() != Errc::kNotFound) return Error(std::move(record).error());
+  bool found = record.has_value();
+  if (found && clock_.steady() - opened_at_ >= kStanzaTrust) {
+    // An open file may have been moved away with all of the stanza. Where files were pushed before, the store notices.
+    TRY_ASSIGN(const std::string directory, wal_directory_of(source, options_.stanza, cluster_.number));
+    MutexLock lock(mu_);
+    const bool is_known = directories_.contains(directory);
+    lock.unlock();
+    if (!is_known) {
+      TRY_ASSIGN(const auto info, repository_.store().stat(key));
+      found = info.has_value();
+    }
+  }
+  if (found && std::ranges::equal(record->bytes(), record_.bytes())) return {};
+  // Whoever opens the repository anew learns more.
+  return Error(Errc::kTransient, fmt::format("stanza {} in {} is {}", options_.stanza, repository_.store().describe(),
+                                             found ? "not the one it was" : "gone"))
+      .with_hint("was it removed, or made anew, while WAL was archived to it? It is looked at again now");
+}
+
+void StanzaPusher::note_pushed(const PushSource& source) {
+  const auto directory = wal_directory_of(source, options_.stanza, cluster_.number);
+  if (record_.empty() || !directory) return;
+  MutexLock lock(mu_);
+  if (directories_.size() >= kDirectoriesMax) directories_.clear();
+  directories_.insert(*directory);
+}
+
+Result<ArchivePushResult> StanzaPusher::push(const PushSource& source, const PushSteps& steps) {
+  TRY(check_still_there(source));
   if (!source.is_history()) {
     TRY_ASSIGN(const auto verdict, forks_.check(source.timeline(), source.directory()));
     if (verdict == ForkGuard::Verdict::kAbsent) {
@@ -245,13 +320,14 @@ Result<ArchivePushResult> StanzaPusher::push(const PushSource& source, const std
       TRY_CTX(store(history, {}), "push " + name);
     }
   }
-  return store(source, on_commit);
+  return store(source, steps);
 }
 
-Result<ArchivePushResult> StanzaPusher::store(const PushSource& source, const std::function<void()>& on_commit) {
+Result<ArchivePushResult> StanzaPusher::store(const PushSource& source, const PushSteps& steps) {
   TRY(check_source(source, cluster_, options_, clock_));
-  return Pusher(repository_, options_, cluster_, source, describe_source(source, cluster_, options_, clock_), on_commit)
-      .run();
+  auto pushed = Pusher(repository_, options_, cluster_, clock_, source, steps).run();
+  if (pushed) note_pushed(source);
+  return pushed;
 }
 
 Result<ArchivePushResult> archive_push(const Repository& repository, Clock& clock, const ArchivePushOptions& options) {

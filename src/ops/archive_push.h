@@ -1,10 +1,12 @@
 // archive-push: make one file of pg_wal durable in every repository before PostgreSQL may recycle it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "codec/compress.h"
 #include "core/clock.h"
 #include "core/result.h"
+#include "core/thread_annotations.h"
 #include "ops/push_fork.h"
 #include "ops/push_source.h"
 #include "repo/repository.h"
@@ -41,6 +44,15 @@ struct ArchivePushResult {
   uint64_t stored_bytes = 0;  // 0 unless written by this call.
 };
 
+/// Called at the steps of a push, so that many can be under way at once though few may compute: both may wait. They are
+/// called once each, however often the push has to look again.
+struct PushSteps {
+  std::function<void()> before_work = {};  // What only needs the processors and memory follows.
+  /// Only the store is waited for from here on. The content of the source may be taken away: a push that needs it once
+  /// more reads it again.
+  std::function<void()> after_work = {};
+};
+
 /// One stanza of one repository, to push to. Safe from several threads.
 class StanzaPusher {
  public:
@@ -50,26 +62,36 @@ class StanzaPusher {
                                                     ArchivePushOptions options);
 
   /// Check a file against the cluster and the repository's timeline of its number, and store it. Ok means durable.
-  /// Shape:  `on_commit`, if given, is called each time when only the wait for the store is left to do.
   /// Errors: as archive_push().
-  Result<ArchivePushResult> push(const PushSource& source, const std::function<void()>& on_commit = {});
+  Result<ArchivePushResult> push(const PushSource& source, const PushSteps& steps = {});
   const ClusterRecord& cluster() const { return cluster_; }
   const Repository& repository() const { return repository_; }
 
  private:
-  StanzaPusher(const Repository& repository, Clock& clock, ArchivePushOptions options, const ClusterRecord& cluster)
+  StanzaPusher(const Repository& repository, Clock& clock, ArchivePushOptions options, const ClusterRecord& cluster,
+               Buffer record)
       : repository_(repository),
         clock_(clock),
         options_(std::move(options)),
         cluster_(cluster),
+        record_(std::move(record)),
+        opened_at_(clock.steady()),
         forks_(repository, options_.stanza, cluster) {}
-  Result<ArchivePushResult> store(const PushSource& source, const std::function<void()>& on_commit);
+  /// The stanza is still the one that was opened, as far as can be told without asking a store behind a network: else a
+  /// file would make directories anew where somebody has cleared them.
+  Result<> check_still_there(const PushSource& source);
+  void note_pushed(const PushSource& source);
+  Result<ArchivePushResult> store(const PushSource& source, const PushSteps& steps);
 
   const Repository& repository_;
   Clock& clock_;
   const ArchivePushOptions options_;
   const ClusterRecord cluster_;
+  Buffer record_;  // The cluster's, as it is stored; empty where it is not looked at again.
+  const std::chrono::steady_clock::time_point opened_at_;
   ForkGuard forks_;
+  Mutex mu_;
+  std::set<std::string> directories_ GUARDED_BY(mu_);  // That files were pushed to.
 };
 
 /// Check a segment, timeline history, backup history or partial segment and store it. Ok means durable in the

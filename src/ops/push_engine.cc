@@ -9,9 +9,13 @@
 
 #include "core/log.h"
 #include "ops/push_drops.h"
+#include "store/calls_at_once.h"
 
 namespace pgark {
 namespace {
+
+/// Files of a repository that are in memory although no thread compresses them yet: the store is asked to begin them.
+constexpr unsigned kBegunAhead = 2;
 
 std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -35,9 +39,9 @@ PushEngine::PushEngine(std::vector<PushTarget> targets, Clock& clock, PushEngine
   lanes_.resize(targets.size());
   for (size_t i = 0; i < targets.size(); ++i) lanes_[i].target = std::move(targets[i]);
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    const unsigned threads = std::max(1u, options_.threads);
-    const unsigned waiters = threads + 1;  // Until what they have compressed is durable.
-    for (unsigned n = 0; n < threads + waiters; ++n) group_.spawn([this, i] { return run_lane(i); });
+    // Besides those that compress, others wait for the store.
+    const unsigned threads = std::max(1u, options_.threads) + kCallsAtOnce;
+    for (unsigned n = 0; n < threads; ++n) group_.spawn([this, i] { return run_lane(i); });
   }
 }
 
@@ -199,9 +203,9 @@ bool PushEngine::busy() {
 
 std::optional<PushEngine::Work> PushEngine::pick(size_t lane_index) {
   Lane& lane = lanes_[lane_index];
-  const bool may_compute = lane.computing < std::max(1u, options_.threads);
+  const bool may_hold = lane.holding < std::max(1u, options_.threads) + kBegunAhead;
   for (const std::string& path : requested_) {
-    if (!may_compute) break;
+    if (!may_hold) break;
     if (job_of(path).attempts[lane_index].state != State::kIdle) continue;
     const auto identity = file_identity(path);
     return begin(lane_index, path, identity ? identity->bytes : 0);
@@ -218,7 +222,7 @@ std::optional<PushEngine::Work> PushEngine::pick(size_t lane_index) {
     ++lane.running;
     return Work{.kind = Kind::kDrops, .path = {}, .bytes = 0};
   }
-  return may_compute ? pick_ahead(lane_index) : std::nullopt;
+  return may_hold ? pick_ahead(lane_index) : std::nullopt;
 }
 
 bool PushEngine::may_go_ahead(const Lane& lane, const std::string& path, size_t lane_index, Steady now) {
@@ -262,7 +266,7 @@ PushEngine::Work PushEngine::begin(size_t lane_index, const std::string& path, u
   job.attempts[lane_index] = Attempt{.state = State::kRunning, .identity = {}, .error = {}, .retry_at = {}};
   ++lane.timelines[job.timeline].running;
   ++lane.running;
-  ++lane.computing;
+  ++lane.holding;
   lane.running_bytes += bytes;
   return Work{.kind = Kind::kFile, .path = path, .bytes = bytes};
 }
@@ -286,20 +290,14 @@ Result<> PushEngine::run_lane(size_t lane_index) {
       }
     }
     if (work->kind == Kind::kFile) {
-      bool computing = true;
-      Outcome outcome = push_file(lane_index, work->path, room, [&] {
-        MutexLock lock(mu_);
-        end_computing(lane_index, computing);
-      });
+      Outcome outcome = push_file(lane_index, work->path, std::move(room));
       MutexLock lock(mu_);
-      end_computing(lane_index, computing);
-      rooms_.push_back(std::move(room));
       finish_file(lane_index, *work, std::move(outcome));
     } else {
       const bool drops = work->kind == Kind::kDrops;
       auto done = drops ? carry_drops(lane_index) : Result<>();
       if (!drops) {
-        if (auto opened = open_lane(lane_index, true); !opened) done = Error(std::move(opened).error());
+        if (auto opened = open_lane(lane_index); !opened) done = Error(std::move(opened).error());
       }
       MutexLock lock(mu_);
       Lane& lane = lanes_[lane_index];
@@ -315,7 +313,7 @@ Result<> PushEngine::run_lane(size_t lane_index) {
   }
 }
 
-Result<std::shared_ptr<PushEngine::Open>> PushEngine::open_lane(size_t lane_index, bool anew) {
+Result<std::shared_ptr<PushEngine::Open>> PushEngine::open_lane(size_t lane_index) {
   std::function<Result<PushTarget::Opened>()> open;
   {
     MutexLock lock(mu_);
@@ -325,7 +323,7 @@ Result<std::shared_ptr<PushEngine::Open>> PushEngine::open_lane(size_t lane_inde
       // Another thread has just tried: its failure is ours.
       if (!lane.opening && lane.open == nullptr && lane.open_error) return Error(*lane.open_error);
     }
-    if (trusted(lane) && !anew) return lane.open;
+    if (trusted(lane)) return lane.open;
     lane.opening = true;
     open = lane.target.open;
   }
@@ -360,20 +358,42 @@ Result<std::shared_ptr<PushEngine::Open>> PushEngine::open_lane(size_t lane_inde
   return lane.open;
 }
 
-void PushEngine::end_computing(size_t lane_index, bool& computing) {
-  if (!std::exchange(computing, false)) return;
-  --lanes_[lane_index].computing;
+void PushEngine::begin_work(size_t lane_index, const std::string& name, Share& share) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[lane_index];
+  const auto turn = lane.turns.insert(name);
+  while (lane.computing >= std::max(1u, options_.threads) || turn != lane.turns.begin()) turn_.wait(mu_);
+  lane.turns.erase(turn);
+  ++lane.computing;
+  share.computes = true;
+  turn_.notify_all();
+}
+
+void PushEngine::end_work(size_t lane_index, Share& share, Buffer room) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[lane_index];
+  if (std::exchange(share.computes, false)) {
+    --lane.computing;
+    turn_.notify_all();
+  }
+  if (!std::exchange(share.holds, false)) return;
+  --lane.holding;
+  rooms_.push_back(std::move(room));
   changed_.notify_all();
 }
 
-PushEngine::Outcome PushEngine::push_file(size_t lane_index, const std::string& path, Buffer& room,
-                                          const std::function<void()>& on_commit) {
-  auto opened = open_lane(lane_index, false);
-  if (!opened) return {.result = Error(std::move(opened).error()), .identity = {}, .of_repository = true};
-  auto source = read_push_source(path, std::move(room));
-  if (!source) return {.result = Error(std::move(source).error()), .identity = {}, .of_repository = false};
-  auto pushed = (*opened)->pusher->push(*source, on_commit);
-  room = std::move(source->content);
+PushEngine::Outcome PushEngine::push_file(size_t lane_index, const std::string& path, Buffer room) {
+  Share share;
+  auto opened = open_lane(lane_index);
+  auto source = opened ? read_push_source(path, std::move(room)) : Result<PushSource>(Error(opened.error()));
+  if (!source) {
+    end_work(lane_index, share, {});
+    return {.result = Error(std::move(source).error()), .identity = {}, .of_repository = !opened.has_value()};
+  }
+  auto pushed = (*opened)->pusher->push(
+      *source, {.before_work = [&] { begin_work(lane_index, source->name, share); },
+                .after_work = [&] { end_work(lane_index, share, std::exchange(source->content, Buffer())); }});
+  end_work(lane_index, share, std::move(source->content));
   if (!pushed) {
     const bool of_repository = !is_of_file(pushed.error().code());
     return {.result = Error(std::move(pushed).error()), .identity = {}, .of_repository = of_repository};
@@ -447,7 +467,7 @@ Result<> PushEngine::carry_drops(size_t lane_index) {
   }
   TRY_ASSIGN(const auto waiting, notes.waiting_for(name));
   if (waiting.empty()) return {};
-  TRY_ASSIGN(const auto opened, open_lane(lane_index, false));
+  TRY_ASSIGN(const auto opened, open_lane(lane_index));
   const ClusterRecord& cluster = opened->pusher->cluster();
   return notes.carry_over(name, *opened->repository.repository, options_.push.stanza, cluster.number,
                           cluster.wal_segment_bytes);

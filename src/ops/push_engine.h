@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -94,7 +95,9 @@ class PushEngine {
     Steady opened_at{};
     bool opening = false;
     unsigned running = 0;
-    unsigned computing = 0;  // Of those, who have not yet begun to wait for the repository.
+    unsigned holding = 0;              // Of those, who have a file in memory.
+    unsigned computing = 0;            // Of those, whose turn it is to compress.
+    std::multiset<std::string> turns;  // Names of the files that wait for it.
     uint64_t running_bytes = 0;
     size_t cursor = 0;  // Into ready_.names: what lies before has been looked at since the last offer().
     Steady paused_until{};
@@ -123,15 +126,23 @@ class PushEngine {
   std::optional<Work> pick_ahead(size_t lane) REQUIRES(mu_);
   bool may_go_ahead(const Lane& lane, const std::string& path, size_t lane_index, Steady now) REQUIRES(mu_);
   Work begin(size_t lane, const std::string& path, uint64_t bytes) REQUIRES(mu_);
-  /// `room` is memory for the file, and keeps it.
-  Outcome push_file(size_t lane, const std::string& path, Buffer& room, const std::function<void()>& on_commit);
-  /// Let another thread of the lane compress. Once for each file.
-  void end_computing(size_t lane, bool& computing) REQUIRES(mu_);
+  /// What a push in one thread has of its lane's.
+  struct Share {
+    bool holds = true;
+    bool computes = false;
+  };
+  /// `room` is memory for the file.
+  Outcome push_file(size_t lane, const std::string& path, Buffer room);
+  /// Wait until the lane has a processor for the file: the first by name goes first.
+  void begin_work(size_t lane, const std::string& name, Share& share);
+  /// Let others compress, and use the memory: only the store is waited for.
+  void end_work(size_t lane, Share& share, Buffer room);
   void finish_file(size_t lane, const Work& work, Outcome outcome) REQUIRES(mu_);
   void note_failure(Lane& lane, const Error& error) REQUIRES(mu_);
   void note_success(Lane& lane) REQUIRES(mu_);
   Result<> carry_drops(size_t lane);
-  Result<std::shared_ptr<Open>> open_lane(size_t lane, bool anew);
+  /// The repository, opened now unless it is trusted.
+  Result<std::shared_ptr<Open>> open_lane(size_t lane);
   Job& job_of(const std::string& path) REQUIRES(mu_);
   bool trusted(const Lane& lane) REQUIRES(mu_);
   std::string lag_text(size_t lane) REQUIRES(mu_);
@@ -140,6 +151,7 @@ class PushEngine {
   const PushEngineOptions options_;
   Mutex mu_;
   CondVar changed_;
+  CondVar turn_;  // Somebody has compressed.
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<Lane> lanes_ GUARDED_BY(mu_);
   std::map<std::string, Job> jobs_ GUARDED_BY(mu_);     // By path.

@@ -5,10 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 
 #include "catalog/wal_dropped.h"
+#include "core/clock_test_util.h"
 #include "core/log.h"
 #include "ops/push_drops.h"
+#include "store/posix_store.h"
 #include "testing/forwarding_store.h"
 #include "testing/pg_server.h"
 #include "testing/push_scene.h"
@@ -63,53 +66,117 @@ FaultRule note_begun() {
   return {.call = StoreCall::kCreate, .prefix = "main/wal", .nth = 1, .every = 1, .fault = Fault::kDelay};
 }
 
-/// Commits, but for the first one, wait for another, or until it is clear that none comes.
-class CommitsMeet final : public ForwardingStore {
+/// Calls of one kind, but for those of the first object, wait until `wanted` are under way, or it is clear that they
+/// never will be.
+class CallsMeet final : public ForwardingStore {
  public:
-  using ForwardingStore::ForwardingStore;
+  enum class Call : unsigned char { kCreate, kCommit };
+  CallsMeet(ObjectStore& inner, Call call, unsigned wanted) : ForwardingStore(inner), call_(call), wanted_(wanted) {}
   Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override {
+    const unsigned number = objects_++;
+    if (call_ == Call::kCreate) meet(number);
     TRY_ASSIGN(auto writer, inner().create(key));
-    return std::unique_ptr<ObjectWriter>(std::make_unique<Writer>(*this, std::move(writer)));
+    return std::unique_ptr<ObjectWriter>(std::make_unique<Writer>(*this, number, std::move(writer)));
   }
   bool met() const { return met_; }
 
  private:
   class Writer final : public ObjectWriter {
    public:
-    Writer(CommitsMeet& store, std::unique_ptr<ObjectWriter> inner) : store_(store), inner_(std::move(inner)) {}
+    Writer(CallsMeet& store, unsigned number, std::unique_ptr<ObjectWriter> inner)
+        : store_(store), number_(number), inner_(std::move(inner)) {}
     Result<> append(Bytes data) override { return inner_->append(data); }
     Result<ObjectInfo> commit() && override {
-      if (store_.commits_++ > 0) {
-        if (++store_.now_ > 1) store_.met_ = true;
-        wait_until([&] { return store_.met_.load(); }, std::chrono::seconds(2));
-        --store_.now_;
-      }
+      if (store_.call_ == Call::kCommit) store_.meet(number_);
       return std::move(*inner_).commit();
     }
 
    private:
-    CommitsMeet& store_;
+    CallsMeet& store_;
+    const unsigned number_;
     std::unique_ptr<ObjectWriter> inner_;
   };
 
-  std::atomic<unsigned> commits_ = 0;
+  void meet(unsigned number) {
+    if (number == 0) return;
+    if (++now_ >= wanted_) met_ = true;
+    wait_until([&] { return met_.load(); }, std::chrono::seconds(2));
+    --now_;
+  }
+
+  const Call call_;
+  const unsigned wanted_;
+  std::atomic<unsigned> objects_ = 0;
   std::atomic<unsigned> now_ = 0;
   std::atomic<bool> met_ = false;
 };
 
-TEST(PushEngine, OneThreadCompressesWhileAnotherWaitsForTheStore) {
-  PushScene scene;
-  for (const uint64_t number : {5u, 6u, 7u}) scene.put_segment(number);
-  CommitsMeet store(scene.store());
-  const PushTarget target{.name = "repo1", .open = [&]() -> Result<PushTarget::Opened> {
-                            PushTarget::Opened opened;
-                            TRY_ASSIGN(opened.repository, Repository::open(store));
-                            return opened;
-                          }};
-  PushEngine engine({target}, system_clock(), engine_options(scene, 1));
+PushTarget target_in(ObjectStore& store) {
+  return {.name = "repo1", .open = [&]() -> Result<PushTarget::Opened> {
+            PushTarget::Opened opened;
+            TRY_ASSIGN(opened.repository, Repository::open(store));
+            return opened;
+          }};
+}
+
+/// One thread that compresses.
+void push_ten(PushScene& scene, ObjectStore& store) {
+  for (uint64_t number = 1; number <= 10; ++number) scene.put_segment(number);
+  PushEngine engine({target_in(store)}, system_clock(), engine_options(scene, 1));
   offer(engine, scene);
-  for (const uint64_t number : {5u, 6u, 7u}) ASSERT_OK(ask(engine, scene.segment_path(number)));
+  for (uint64_t number = 1; number <= 10; ++number) ASSERT_OK(ask(engine, scene.segment_path(number)));
+  for (uint64_t number = 1; number <= 10; ++number) EXPECT_TRUE(scene.holds(scene.segment_name(number)));
+}
+
+TEST(PushEngine, OneThreadCompressesWhileManyWaitForTheStore) {
+  PushScene scene;
+  CallsMeet store(scene.store(), CallsMeet::Call::kCommit, 6);
+  push_ten(scene, store);
   EXPECT_TRUE(store.met());
+}
+
+TEST(PushEngine, NextObjectsAreBegunWhileOneIsCompressed) {
+  PushScene scene;
+  CallsMeet store(scene.store(), CallsMeet::Call::kCreate, 3);
+  push_ten(scene, store);
+  EXPECT_TRUE(store.met());
+}
+
+TEST(PushEngine, SegmentCostsItsObjectAndNoOtherCall) {
+  struct Counting final : ForwardingStore {
+    using ForwardingStore::ForwardingStore;
+    Result<std::unique_ptr<ObjectWriter>> create(const ObjectKey& key) override {
+      ++creates;
+      return inner().create(key);
+    }
+    Result<std::optional<ObjectInfo>> stat(const ObjectKey& key) override {
+      ++others;
+      return inner().stat(key);
+    }
+    Result<size_t> read(const ObjectKey& key, uint64_t offset, MutableBytes into) override {
+      ++reads;
+      return inner().read(key, offset, into);
+    }
+    Result<ListPage> list(const ListRequest& request) override {
+      ++lists;
+      return inner().list(request);
+    }
+    std::atomic<unsigned> creates = 0, reads = 0, lists = 0, others = 0;
+  };
+  PushScene scene;
+  Counting store(scene.store());
+  push_ten(scene, store);
+  EXPECT_EQ(store.creates, 10u);
+  EXPECT_EQ(store.reads, 2u) << "pgark.json and the cluster's record, once";
+  EXPECT_EQ(store.lists, 1u);
+  EXPECT_EQ(store.others, 0u);
+  scene.put_segment(11);
+  ASSERT_OK(
+      archive_push_all({target_in(store)}, system_clock(), scene.options(scene.segment_path(11)), PushQueueLimit{}));
+  EXPECT_EQ(store.creates, 11u);
+  EXPECT_EQ(store.reads, 4u);
+  EXPECT_EQ(store.lists, 2u);
+  EXPECT_EQ(store.others, 0u);
 }
 
 TEST(PushEngine, PushesAheadHistoriesFirstThenOldestFirst) {
@@ -118,9 +185,11 @@ TEST(PushEngine, PushesAheadHistoriesFirstThenOldestFirst) {
   scene.put("00000002.history", "1\t0/800000\tno recovery target specified\n");
   scene.put_segment(8, 1, 2);
   scene.store().set_rules({note_begun()});
-  PushEngine engine(scene.targets(), system_clock(), engine_options(scene, 1));
+  PushEngineOptions options = engine_options(scene, 1);
+  options.bytes_max = 1;  // One file at a time.
+  PushEngine engine(scene.targets(), system_clock(), options);
   offer(engine, scene);
-  ASSERT_TRUE(wait_until([&] { return begun(scene.store()).size() == 5; }));
+  ASSERT_TRUE(wait_until([&] { return begun(scene.store()).size() == 5 && !engine.busy(); }));
   EXPECT_EQ(begun(scene.store()),
             (std::vector<std::string>{"00000002.history", scene.segment_name(5), scene.segment_name(6),
                                       scene.segment_name(7), scene.segment_name(8, 2)}));
@@ -258,6 +327,125 @@ TEST(PushEngine, AnotherRepositoryInItsPlaceIsNotBelievedToHoldAnything) {
     return scene.holds(scene.segment_name(3), 1);
   })) << "once the trust has run out";
 }
+
+/// A repository in a directory, which a test can move and remove behind the back of an engine that has it open.
+class PushEngineInDirectory : public ::testing::TestWithParam<bool> {
+ protected:
+  PushEngineInDirectory() {
+    make_repository(PushScene::cluster());
+    for (uint64_t number = 1; number <= 3; ++number) scene_.put_segment(number);
+    PosixOptions options;
+    options.far_open = GetParam() ? std::chrono::microseconds(0) : std::chrono::hours(1);
+    const auto open = [this, options]() -> Result<PushTarget::Opened> {
+      PushTarget::Opened opened;
+      TRY_ASSIGN(opened.store, PosixStore::open(root(), options));
+      TRY_ASSIGN(opened.repository, Repository::open(*opened.store));
+      return opened;
+    };
+    engine_ = std::make_unique<PushEngine>(std::vector<PushTarget>{{.name = "repo1", .open = open}}, system_clock(),
+                                           engine_options(scene_));
+    EXPECT_TRUE(push(1).has_value());
+  }
+
+  std::string root() const { return scene_.path("../repo"); }
+  void make_repository(const ClusterRecord& cluster) {
+    PosixOptions options;
+    options.create_root = true;
+    auto store = PosixStore::open(root(), options);
+    ASSERT_OK(store);
+    const auto repository = Repository::open_or_create(**store, system_clock());
+    ASSERT_OK(repository);
+    ASSERT_OK(write_cluster(**repository, "main", cluster));
+  }
+  Result<> push(uint64_t number) { return ask(*engine_, scene_.segment_path(number)); }
+  bool holds(uint64_t number) const {
+    const auto key = wal_key("main", 1, scene_.segment_name(number));
+    return key && std::filesystem::exists(root() + "/" + key->value);
+  }
+  /// What is said, at once and when it is asked for again, while nothing is made where the stanza was.
+  void expect_refused_and_nothing_made() {
+    for (int round = 0; round < 3; ++round) {
+      const auto refused = push(2);
+      ASSERT_FALSE(refused.has_value());
+      if (round == 0) continue;
+      EXPECT_THAT(refused.error().to_string(),
+                  AllOf(HasSubstr("stanza main does not exist"), HasSubstr("stanza-create")));
+    }
+    EXPECT_FALSE(std::filesystem::exists(root() + "/main"));
+  }
+
+  PushScene scene_{0};
+  std::unique_ptr<PushEngine> engine_;
+};
+
+TEST_P(PushEngineInDirectory, StanzaRemovedMeanwhileIsMissedAndNotMadeAnew) {
+  std::filesystem::remove_all(root() + "/main");
+  expect_refused_and_nothing_made();
+}
+
+TEST_P(PushEngineInDirectory, StanzaMovedAwayMeanwhileIsMissedAndNotMadeAnew) {
+  std::filesystem::rename(root() + "/main", root() + "/old");
+  expect_refused_and_nothing_made();
+  EXPECT_FALSE(std::filesystem::exists(root() + "/old/wal/1/" + scene_.segment_name(2)));
+  std::filesystem::rename(root() + "/old", root() + "/main");
+  ASSERT_OK(push(2));
+  EXPECT_TRUE(holds(2)) << "and it is back";
+}
+
+TEST_P(PushEngineInDirectory, RepositoryRemovedMeanwhileIsMissedAndNotMadeAnew) {
+  std::filesystem::remove_all(root());
+  for (int round = 0; round < 3; ++round) ASSERT_FALSE(push(2).has_value());
+  EXPECT_FALSE(std::filesystem::exists(root()));
+}
+
+TEST_P(PushEngineInDirectory, StanzaOfAnotherClusterInItsPlaceTakesNothing) {
+  std::filesystem::remove_all(root() + "/main");
+  ClusterRecord other = PushScene::cluster();
+  ++other.system_identifier;
+  make_repository(other);
+  ASSERT_FALSE(push(2).has_value());
+  const auto refused = push(2);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), Errc::kInvalid);
+  EXPECT_FALSE(std::filesystem::exists(root() + "/main/wal"));
+}
+
+TEST_P(PushEngineInDirectory, AnotherRepositoryInItsPlaceGetsEverything) {
+  std::filesystem::rename(root(), root() + ".old");
+  make_repository(PushScene::cluster());
+  // On a far file system, what the path names is looked at once a second.
+  EXPECT_TRUE(wait_until([&] {
+    for (const uint64_t number : {2u, 3u}) static_cast<void>(push(number).has_value());
+    scene_.put_segment(3);
+    return holds(3);
+  }));
+  ASSERT_OK(push(2));
+  ASSERT_OK(push(1));
+  EXPECT_TRUE(holds(2));
+  EXPECT_TRUE(holds(1)) << "it was in the other repository only";
+}
+
+/// As a worker does that had nothing to do for a while: it knows no directory yet that could be missed.
+TEST_P(PushEngineInDirectory, StanzaMovedAwayBeforeTheFirstFileIsMissedToo) {
+  SleepingClock clock;
+  auto store = PosixStore::open(root());
+  ASSERT_OK(store);
+  const auto repository = Repository::open(**store);
+  ASSERT_OK(repository);
+  const auto pusher = StanzaPusher::open(**repository, clock, scene_.options());
+  ASSERT_OK(pusher);
+  clock.sleep_for(std::chrono::seconds(2));
+  std::filesystem::rename(root() + "/main", root() + "/old");
+  const auto source = read_push_source(scene_.segment_path(2));
+  ASSERT_OK(source);
+  const auto refused = (*pusher)->push(*source);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().message(), HasSubstr("stanza main in"));
+  EXPECT_FALSE(std::filesystem::exists(root() + "/main"));
+}
+
+INSTANTIATE_TEST_SUITE_P(NearAndFar, PushEngineInDirectory, ::testing::Bool(),
+                         [](const auto& is_far) { return is_far.param ? "Far" : "Near"; });
 
 TEST(PushEngine, ForgetsWhatWaitsNoMore) {
   PushScene scene;

@@ -9,7 +9,7 @@
 namespace pgark {
 namespace {
 
-constexpr std::string_view kPrefix = "keyring.";
+constexpr std::string_view kPrefix = kKeyringPrefix;
 constexpr uint64_t kDocumentBytesMax = 1 << 20;
 // A keyring that is listed and gone when it is read was replaced in between; nobody does that all the time.
 constexpr int kAttemptsMax = 5;

@@ -10,6 +10,9 @@
 
 namespace pgark {
 
+/// What the names of keyrings begin with.
+inline constexpr const char* kKeyringPrefix = "keyring.";
+
 /// The newest keyring; none if there is none.
 /// Errors: kCorrupt if it is damaged; those of the store.
 Result<std::optional<Keyring>> find_keyring(ObjectStore& store);

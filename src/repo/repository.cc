@@ -6,12 +6,15 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "codec/libcrypto.h"
 #include "repo/keyring_store.h"
 
 namespace pgark {
+
+const ObjectKey kRepositoryRootKey{"pgark.json"};
+
 namespace {
 
-const ObjectKey kRootKey{"pgark.json"};
 constexpr std::string_view kSealName = "aes-256-gcm";
 
 /// Checksum of the document without its own member; nlohmann's objects are sorted by name, so the text is canonical.
@@ -99,7 +102,7 @@ std::string new_document(const RepositoryId& id, bool sealed, Clock& clock) {
 }  // namespace
 
 Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store, const KeyConfig& config) {
-  auto text = store.get(kRootKey, 1 << 20);
+  auto text = store.get(kRepositoryRootKey, 1 << 20);
   if (!text.has_value() && text.error().code() == Errc::kNotFound)
     return Error(Errc::kNotFound, fmt::format("open repository {}: there is no repository here", store.describe()))
         .with_hint("run stanza-create first, or correct repo1-path");
@@ -107,6 +110,7 @@ Result<std::unique_ptr<Repository>> Repository::open(ObjectStore& store, const K
   TRY_ASSIGN(const RootDocument root, parse_document(store, as_text(*text)));
   TRY(check_sealed(store, root.sealed, config));
   if (!root.sealed) return unlocked(store, root.id, std::nullopt);
+  TRY_CTX(load_libcrypto(), "open repository " + store.describe());
   TRY_ASSIGN(RepositoryKeys keys, open_keyring(store, root.id, config));
   keys.repo = config.repo;
   return unlocked(store, root.id, std::move(keys));
@@ -121,12 +125,13 @@ Result<std::unique_ptr<Repository>> Repository::open_or_create(ObjectStore& stor
   RepositoryId id{};
   TRY_CTX(random_bytes(id), "make repository id");
   if (config.sealed) {
+    TRY_CTX(load_libcrypto(), "create repository");
     // The keyring comes first: a pgark.json without one would be a repository nobody can open.
     TRY_ASSIGN_CTX(const Keyring keyring, create_keyring(store, id, config), "create repository");
     id = keyring.repository_id();
   }
   const std::string document = new_document(id, config.sealed, clock);
-  if (auto written = store.put(kRootKey, as_bytes(document));
+  if (auto written = store.put(kRepositoryRootKey, as_bytes(document));
       !written.has_value() && written.error().code() != Errc::kAlreadyExists)
     return Error(std::move(written).error()).with_context("create repository");
   return open(store, config);

@@ -20,6 +20,9 @@ inline constexpr uint32_t kRepositoryFormat = 2;
 inline constexpr uint32_t kPlainFormat = 1;
 inline constexpr uint32_t kSealedFormat = 2;
 
+/// "pgark.json": its presence makes a repository.
+extern const ObjectKey kRepositoryRootKey;
+
 using RepositoryId = std::array<std::byte, 16>;
 
 /// How frames of an object are protected. The values are on disk.

@@ -114,10 +114,12 @@ class PieceCoder {
 
 }  // namespace
 
-Result<ContainerWriter> prepare_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
-                                            const std::string& document, Codec codec, int level, unsigned threads,
-                                            Bytes index) {
-  TRY_ASSIGN(ContainerWriter writer, ContainerWriter::create(repository, key, ContainerKind::kWal));
+Result<ContainerWriter> begin_stored_file(const Repository& repository, const ObjectKey& key) {
+  return ContainerWriter::create(repository, key, ContainerKind::kWal);
+}
+
+Result<> fill_stored_file(ContainerWriter& writer, Bytes raw, const std::string& document, Codec codec, int level,
+                          unsigned threads, Bytes index) {
   const size_t pieces = (raw.size() + kPieceBytes - 1) / kPieceBytes;
   const auto workers = static_cast<unsigned>(std::min<size_t>(threads, pieces));
   if (workers <= 1) {
@@ -138,13 +140,14 @@ Result<ContainerWriter> prepare_stored_file(const Repository& repository, const 
       TRY(writer.append(FrameType::kWalIndex, part, compressor));
     }
   }
-  return writer;
+  return {};
 }
 
 Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
                                      const std::string& document, Codec codec, int level, unsigned threads,
                                      Bytes index) {
-  TRY_ASSIGN(ContainerWriter writer, prepare_stored_file(repository, key, raw, document, codec, level, threads, index));
+  TRY_ASSIGN(ContainerWriter writer, begin_stored_file(repository, key));
+  TRY(fill_stored_file(writer, raw, document, codec, level, threads, index));
   return std::move(writer).commit();
 }
 

@@ -16,10 +16,11 @@ Result<ObjectInfo> write_stored_file(const Repository& repository, const ObjectK
                                      const std::string& document, Codec codec = Codec::kZstd, int level = 1,
                                      unsigned threads = 1, Bytes index = {});
 
-/// All of write_stored_file() but its end: the caller commits.
-Result<ContainerWriter> prepare_stored_file(const Repository& repository, const ObjectKey& key, Bytes raw,
-                                            const std::string& document, Codec codec, int level, unsigned threads,
-                                            Bytes index);
+/// write_stored_file() in steps: this asks the store for the object, ...
+Result<ContainerWriter> begin_stored_file(const Repository& repository, const ObjectKey& key);
+/// ... this is the work of the processors, and the caller commits.
+Result<> fill_stored_file(ContainerWriter& writer, Bytes raw, const std::string& document, Codec codec, int level,
+                          unsigned threads, Bytes index);
 
 /// Open one that holds no more than `raw_bytes_max`, as far as is known: from a far store a segment of up to 16 MiB
 /// then comes whole with one request (ContainerReader::loaded()). Errors: as ContainerReader.

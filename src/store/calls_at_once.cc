@@ -8,12 +8,19 @@
 
 namespace pgark {
 
+namespace {
+
+bool is_behind_network(const StoreCaps& caps) { return caps.kind != "posix" && caps.kind != "memory"; }
+
+}  // namespace
+
 bool is_far(const ObjectStore& store) {
-  const std::string kind = store.caps().kind;
-  return kind != "posix" && kind != "memory";
+  const StoreCaps caps = store.caps();
+  return caps.far || is_behind_network(caps);
 }
 
-size_t list_page(const ObjectStore& store) { return is_far(store) ? 1000 : 20'000; }
+// However late directories answer, they are read again for every page.
+size_t list_page(const ObjectStore& store) { return is_behind_network(store.caps()) ? 1000 : 20'000; }
 
 Result<> for_each_call(const ObjectStore& store, size_t count, const std::function<Result<>(size_t)>& call) {
   const size_t threads = is_far(store) ? std::min<size_t>(count, kCallsAtOnce) : 1;

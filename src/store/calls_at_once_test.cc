@@ -34,6 +34,17 @@ TEST_F(CallsAtOnce, AreSeveralOnAFarStoreAndOneOnANearOne) {
   EXPECT_EQ(near.most(), 1u);
 }
 
+TEST_F(CallsAtOnce, AreSeveralOnADirectoryThatIsFar) {
+  class FarDirectory final : public testing::ForwardingStore {
+   public:
+    using ForwardingStore::ForwardingStore;
+    StoreCaps caps() const override { return {.kind = "posix", .far = true}; }
+  };
+  FarDirectory store(memory_);
+  EXPECT_TRUE(is_far(store));
+  EXPECT_GT(list_page(store), 1000u) << "its directories are read again for every page";
+}
+
 TEST_F(CallsAtOnce, EachIsMadeOnce) {
   for (const char* kind : {"s3", "posix"}) {
     MeetingStore store(memory_, kind, 1);

@@ -83,14 +83,12 @@ Result<ObjectInfo> ObjectStore::put(const ObjectKey& key, Bytes data) {
 }
 
 Result<Buffer> ObjectStore::get(const ObjectKey& key, uint64_t bytes_max) {
-  if (is_far(*this)) {
-    // Most of what is wanted whole is small, and a question for its size would take as long as the object.
-    Buffer start(static_cast<size_t>(std::min(kFirstReadBytes, bytes_max) + 1));
-    TRY_ASSIGN(const size_t count, read(key, 0, start.bytes()));
-    if (count < start.size()) {
-      start.resize(count);
-      return start;
-    }
+  // Most of what is wanted whole is small, and a question for its size would take as long as the object.
+  Buffer start(static_cast<size_t>(std::min(kFirstReadBytes, bytes_max) + 1));
+  TRY_ASSIGN(const size_t first, read(key, 0, start.bytes()));
+  if (first < start.size()) {
+    start.resize(first);
+    return start;
   }
   TRY_ASSIGN(const auto info, stat(key));
   if (!info.has_value())

@@ -53,6 +53,7 @@ struct ListPage {
 struct StoreCaps {
   std::string kind;                // "posix", "memory", "s3", ...
   bool atomic_create_only = true;  // Of two racing commits of one name exactly one wins, by the store's own means.
+  bool far = false;  // A store of a kind that is near as a rule, found to answer as late as one behind a network.
 };
 
 /// What ObjectStore::remove_stale_temporaries() found.

@@ -10,11 +10,14 @@
 #include <array>
 #include <cerrno>
 
+#include "pipe/task_group.h"
+
 namespace pgark {
 namespace {
 
 constexpr size_t kDurableDirectoriesMax = 4096;
 constexpr int kRaceRetriesMax = 1000;
+constexpr std::chrono::seconds kRootTrust{1};  // Of a far file system.
 
 struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
@@ -68,7 +71,9 @@ Result<std::unique_ptr<PosixRoot>> PosixRoot::open(std::string path, PosixOption
   if (path.empty() || path.front() != '/')
     return Error(Errc::kInvalid, what + ": the path of a repository must be absolute");
   if (options.create_root) TRY_CTX(make_directories(path, options.directory_mode), what);
+  const Steady began = std::chrono::steady_clock::now();
   const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool is_far = std::chrono::steady_clock::now() - began >= options.far_open;
   if (fd < 0) {
     const int failure = errno;
     auto error = errno_error(failure, what);
@@ -85,7 +90,7 @@ Result<std::unique_ptr<PosixRoot>> PosixRoot::open(std::string path, PosixOption
   File root = File::adopt(fd, path);
   TRY_ASSIGN_CTX(const struct stat status, root.stat(), what);
   return std::unique_ptr<PosixRoot>(
-      new PosixRoot(std::move(root), std::move(path), std::move(options), status.st_dev, status.st_ino));
+      new PosixRoot(std::move(root), std::move(path), std::move(options), status, is_far, began));
 }
 
 std::string PosixRoot::absolute(std::string_view relative) const {
@@ -96,12 +101,17 @@ std::string PosixRoot::absolute(std::string_view relative) const {
 Result<> PosixRoot::check(std::string_view operation, const std::string& object) const {
   struct stat status {};
   std::string_view cause;
+  const Steady began = std::chrono::steady_clock::now();
+  // A removed directory is known by its descriptor; one that was replaced still holds what the repository held.
+  if (is_far_ && began - checked_at_.load() < kRootTrust && ::fstat(root_.fd(), &status) == 0 && status.st_nlink > 0)
+    return {};
   if (::stat(path_.c_str(), &status) != 0) {
     if (errno != ENOENT && errno != ENOTDIR) return fail(errno, operation, object);
     cause = "the repository's directory is gone";
   } else if (status.st_dev != device_ || status.st_ino != inode_) {
     cause = "the repository's directory is not the one it was (unmounted, mounted over or replaced)";
   } else {
+    checked_at_.store(began);
     return {};
   }
   return fail(Errc::kPermission, operation, object, cause)
@@ -152,18 +162,39 @@ Result<File> PosixRoot::open_directory(const std::string& directory, std::string
   return fail(errno, operation, directory);
 }
 
+Result<std::shared_ptr<const File>> PosixRoot::known_directory(const std::string& directory,
+                                                               std::string_view operation) {
+  if (auto known = directories_.find(directory)) {
+    struct stat status {};
+    if (::fstat(known->fd(), &status) == 0 && status.st_nlink > 0) return known;
+  }
+  TRY_ASSIGN(File opened, open_directory(directory, operation));
+  if (!opened.is_open()) {
+    directories_.drop(directory);
+    return std::shared_ptr<const File>();
+  }
+  auto shared = std::make_shared<const File>(std::move(opened));
+  directories_.insert(directory, shared);
+  return shared;
+}
+
 Result<> PosixRoot::make_directory(const std::string& directory, std::string_view operation) {
   if (directory.empty()) return {};
   // A parent may be removed as empty by another process between two of our calls: begin again then.
   for (int attempt = 0; attempt < kRaceRetriesMax; ++attempt) {
     bool raced = false;
-    for (size_t slash = directory.find('/');; slash = directory.find('/', slash + 1)) {
+    bool last_is_new = false;
+    size_t slash = directory.find('/');
+    // The first is a stanza's, and there as a rule.
+    if (attempt == 0 && slash != std::string::npos) slash = directory.find('/', slash + 1);
+    for (;; slash = directory.find('/', slash + 1)) {
       const std::string part = directory.substr(0, slash);
       if (::mkdirat(root_.fd(), part.c_str(), options_.directory_mode) == 0) {
         // The umask may have taken bits away that the group of a shared repository needs.
         if (::fchmodat(root_.fd(), part.c_str(), options_.directory_mode, 0) != 0 && errno != ENOENT)
           return fail(errno, operation, part);
         observe(PosixEvent::kMakeDirectory, part);
+        last_is_new = slash == std::string::npos;
       } else if (errno == ENOENT) {
         raced = true;
         break;
@@ -174,6 +205,7 @@ Result<> PosixRoot::make_directory(const std::string& directory, std::string_vie
       }
       if (slash == std::string::npos) break;
     }
+    if (last_is_new) return {};
     if (!raced) {
       struct stat status {};
       if (::fstatat(root_.fd(), directory.c_str(), &status, 0) == 0) {
@@ -188,8 +220,10 @@ Result<> PosixRoot::make_directory(const std::string& directory, std::string_vie
 }
 
 void PosixRoot::remove_empty_directories(std::string directory) {
-  while (!directory.empty() && ::unlinkat(root_.fd(), directory.c_str(), AT_REMOVEDIR) == 0)
+  while (!directory.empty() && ::unlinkat(root_.fd(), directory.c_str(), AT_REMOVEDIR) == 0) {
+    directories_.drop(directory);
     directory = directory_of(directory);
+  }
 }
 
 Result<std::vector<DirectoryEntry>> PosixRoot::read_directory(const std::string& directory,
@@ -279,25 +313,51 @@ Result<> PosixRoot::sync_entries(const std::string& directory, const File& opene
   return result;
 }
 
-Result<> PosixRoot::sync_parents(const std::string& directory, const File& opened) {
-  if (directory.empty()) return {};
+bool PosixRoot::is_known_durable(const std::string& directory, const File& opened) {
   const Identity identity = identity_of(opened);
   {
     MutexLock lock(mu_);
     const auto known = durable_.find(directory);
     // Without a birth time an inode number that was used again could pass for the directory we knew.
-    if (known != durable_.end() && known->second == identity && identity.born_ns != 0) return {};
+    if (known != durable_.end() && known->second == identity && identity.born_ns != 0) return true;
   }
-  if (holds_object(opened)) return {};
-  const std::string parent = directory_of(directory);
-  TRY_ASSIGN(File above, open_directory(parent, "fsync directory"));
-  if (!above.is_open()) return fail(ENOENT, "fsync directory", parent);
-  // Whoever made the directory may have died before its fsync, so finding it is not enough.
-  TRY(sync_entries(parent, above));
-  TRY(sync_parents(parent, above));
+  return holds_object(opened);
+}
+
+Result<std::vector<File>> PosixRoot::open_parents(const std::string& directory) const {
+  std::vector<std::string> paths;
+  for (std::string path = directory; !path.empty();) paths.push_back(path = directory_of(path));
+  std::vector<File> parents(paths.size());
+  const auto open = [&](size_t i) -> Result<> {
+    TRY_ASSIGN(parents[i], open_directory(paths[i], "fsync directory"));
+    return parents[i].is_open() ? Result<>() : fail(ENOENT, "fsync directory", paths[i]);
+  };
+  TaskGroup group;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    if (is_far_)
+      group.spawn([&open, i] { return open(i); });
+    else
+      TRY(open(i));
+  }
+  TRY(group.wait());
+  return parents;
+}
+
+Result<> PosixRoot::sync_parents(const std::string& directory, const File& opened) {
+  if (directory.empty() || is_known_durable(directory, opened)) return {};
+  // Opened now, by their paths: what was known of them may have been moved away.
+  TRY_ASSIGN(const std::vector<File> parents, open_parents(directory));
+  std::vector<std::pair<std::string, Identity>> synced{{directory, identity_of(opened)}};
+  for (const File& above : parents) {
+    const std::string parent = directory_of(synced.back().first);
+    // Whoever made the directory may have died before its fsync, so finding it is not enough.
+    TRY(sync_entries(parent, above));
+    if (parent.empty() || is_known_durable(parent, above)) break;
+    synced.emplace_back(parent, identity_of(above));
+  }
   MutexLock lock(mu_);
-  if (durable_.size() >= kDurableDirectoriesMax) durable_.clear();
-  durable_[directory] = identity;
+  if (durable_.size() + synced.size() > kDurableDirectoriesMax) durable_.clear();
+  for (auto& [path, identity] : synced) durable_[path] = identity;
   return {};
 }
 

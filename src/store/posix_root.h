@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,6 +13,7 @@
 
 #include "core/file.h"
 #include "core/thread_annotations.h"
+#include "store/descriptor_cache.h"
 #include "store/object_store.h"
 
 namespace pgark {
@@ -25,6 +28,7 @@ struct PosixOptions {
   bool create_root = false;                  // Make the root directory if it is missing; otherwise that is an error.
   uint64_t drop_cache_bytes_min = 8u << 20;  // Objects this large leave the page cache when committed; 0: none does.
   bool use_rename_no_replace = true;         // False: publish with link(2) from the start, as NFS needs it.
+  std::chrono::microseconds far_open{3000};  // A file system that takes as long to open the root is far.
   std::function<void(PosixEvent, const std::string& path)> observer;  // Called from any thread; "" is the root.
 };
 
@@ -50,8 +54,10 @@ class PosixRoot {
   int fd() const { return root_.fd(); }
   std::string absolute(std::string_view relative) const;
 
-  /// The directory opened is still the one its path names: neither removed, nor unmounted, nor mounted over.
-  /// Errors: kPermission.
+  /// Whether calls that name a file take so long that they count.
+  bool is_far() const { return is_far_; }
+  /// The directory opened is still the one its path names: neither removed, nor unmounted, nor mounted over. On a far
+  /// file system it may have ceased to be up to a second ago, but for a removal. Errors: kPermission.
   Result<> check(std::string_view operation, const std::string& object) const;
 
   /// Error of a system call about `object`: never kNotFound, since a name missing where it must exist proves nothing.
@@ -60,6 +66,11 @@ class PosixRoot {
 
   /// Open a directory; a closed File if it does not exist.
   Result<File> open_directory(const std::string& directory, std::string_view operation) const;
+  /// A directory, opened now or for one who wrote there before; null if it does not exist. It exists, but need not be
+  /// at its path any more: a name given by that path, to a file made in it, proves it.
+  Result<std::shared_ptr<const File>> known_directory(const std::string& directory, std::string_view operation);
+  /// Have known_directory() open it anew.
+  void forget_directory(const std::string& directory) { directories_.drop(directory); }
   /// Make a directory and its parents where they are missing.
   /// Errors: kInvalid if part of the path is an object.
   Result<> make_directory(const std::string& directory, std::string_view operation);
@@ -99,10 +110,22 @@ class PosixRoot {
     std::vector<FailedSync> failed;  // Kept until the last thread has left, since some may not have woken yet.
   };
 
-  PosixRoot(File root, std::string path, PosixOptions options, dev_t device, ino_t inode)
-      : root_(std::move(root)), path_(std::move(path)), options_(std::move(options)), device_(device), inode_(inode) {}
+  using Steady = std::chrono::steady_clock::time_point;
+
+  PosixRoot(File root, std::string path, PosixOptions options, const struct stat& status, bool is_far, Steady opened_at)
+      : root_(std::move(root)),
+        path_(std::move(path)),
+        options_(std::move(options)),
+        device_(status.st_dev),
+        inode_(status.st_ino),
+        is_far_(is_far),
+        checked_at_(opened_at) {}
 
   static Identity identity_of(const File& opened);
+  /// Whether the entries that lead to it are known to be durable.
+  bool is_known_durable(const std::string& directory, const File& opened);
+  /// The directories above, the nearest first; where each takes its time, they are opened all at once.
+  Result<std::vector<File>> open_parents(const std::string& directory) const;
   Error root_error(std::string_view cause) const;
 
   File root_;
@@ -110,6 +133,9 @@ class PosixRoot {
   const PosixOptions options_;
   const dev_t device_;
   const ino_t inode_;
+  const bool is_far_;
+  mutable std::atomic<Steady> checked_at_;  // When the path last named the root.
+  DescriptorCache directories_{64};         // That objects were written to.
 
   Mutex mu_;
   CondVar synced_;

@@ -28,6 +28,18 @@ mode_t mode_of(const std::string& path) {
   return status.st_mode & 07777;
 }
 
+/// However slow the machine is just now.
+PosixOptions near_options() {
+  PosixOptions options;
+  options.far_open = std::chrono::hours(1);
+  return options;
+}
+PosixOptions far_options() {
+  PosixOptions options;
+  options.far_open = std::chrono::microseconds(0);
+  return options;
+}
+
 void write_file(const std::string& path, std::string_view content) { std::ofstream(path) << content; }
 
 std::vector<std::string> keys_of(ObjectStore& store, const std::string& prefix = "") {
@@ -110,7 +122,7 @@ TEST(PosixStore, MissingRootIsNeverAnEmptyRepository) {
   EXPECT_THAT(unopened.error().to_string(), HasSubstr("mounted"));
   EXPECT_EQ(PosixStore::open("relative/path").error().code(), Errc::kInvalid);
 
-  PosixOptions options;
+  PosixOptions options = near_options();
   options.create_root = true;
   auto store = std::move(PosixStore::open(root, options)).value();
   ASSERT_TRUE(store->put({"dir/object"}, as_bytes("x")).has_value());
@@ -224,7 +236,7 @@ TEST(PosixStore, DescriptorCacheIsBoundedAndForgetsWhatAnotherProcessRemoved) {
 /// Notes what the store does to the disk, in order.
 struct Journal {
   PosixOptions options() {
-    PosixOptions made;
+    PosixOptions made = near_options();
     made.observer = [this](PosixEvent event, const std::string& path) {
       static constexpr const char* kNames[] = {"mkdir", "fsync", "publish", "fsyncdir", "remove"};
       MutexLock lock(mu);
@@ -289,6 +301,85 @@ TEST(PosixStore, ObjectThatAlreadyExistsIsMadeDurableBeforeThatIsSaid) {
   write_file(root.path() + "/a/late", "y");
   EXPECT_EQ(std::move(*late).commit().error().code(), Errc::kAlreadyExists);
   EXPECT_THAT(journal.take(), ElementsAre("fsync a/late", "fsyncdir a"));
+}
+
+TEST(PosixStore, FarFileSystemIsOneThatTakesLongToOpen) {
+  const ScratchDirectory root;
+  EXPECT_TRUE(PosixStore::open(root.path(), far_options()).value()->caps().far);
+  EXPECT_FALSE(PosixStore::open(root.path(), near_options()).value()->caps().far);
+}
+
+TEST(PosixStore, OnAFarFileSystemTheRootIsBelievedForASecondButNotOnceRemoved) {
+  const ScratchDirectory scratch;
+  const std::string root = scratch.path() + "/repo";
+  std::filesystem::create_directory(root);
+  auto store = PosixStore::open(root, far_options()).value();
+  std::filesystem::rename(root, root + ".moved");
+  std::filesystem::create_directory(root);
+  const auto refused = [&] {
+    const auto absent = store->stat({"absent"});
+    return !absent.has_value() && absent.error().code() == Errc::kPermission;
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!refused()) ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+  auto moved = PosixStore::open(root + ".moved", far_options()).value();
+  std::filesystem::remove(root + ".moved");
+  EXPECT_EQ(moved->stat({"absent"}).error().code(), Errc::kPermission);
+  EXPECT_EQ(moved->create({"main/object"}).error().code(), Errc::kPermission);
+}
+
+TEST(PosixStore, OnAFarFileSystemCommitsKeepTheirOrderAndRefuseTakenNames) {
+  const ScratchDirectory root;
+  Journal journal;
+  PosixOptions options = journal.options();
+  options.far_open = std::chrono::microseconds(0);
+  auto store = PosixStore::open(root.path(), options).value();
+  ASSERT_TRUE(store->put({"a/b/c/object"}, as_bytes("x")).has_value());
+  EXPECT_THAT(journal.take(), ElementsAre("mkdir a", "mkdir a/b", "mkdir a/b/c", "fsync a/b/c/object", "fsyncdir a/b",
+                                          "fsyncdir a", "fsyncdir ", "publish a/b/c/object", "fsyncdir a/b/c"));
+  EXPECT_EQ(store->put({"a/b/c/object"}, as_bytes("x")).error().code(), Errc::kAlreadyExists);
+  EXPECT_THAT(journal.take(), ElementsAre("fsync a/b/c/object", "fsyncdir a/b/c"));
+  EXPECT_EQ(store->put({"a/b/c"}, as_bytes("x")).error().code(), Errc::kInvalid) << "a directory";
+  EXPECT_EQ(store->put({"a/b/c/object/d"}, as_bytes("x")).error().code(), Errc::kInvalid) << "below an object";
+}
+
+/// The temporary file lies where the directory went; its name, which is given by the whole path, does not.
+TEST(PosixStore, ObjectIsNotNamedInADirectoryThatWasMovedAway) {
+  for (const bool by_rename : {true, false}) {
+    const ScratchDirectory root;
+    PosixOptions options = near_options();
+    options.use_rename_no_replace = by_rename;
+    auto store = PosixStore::open(root.path(), options).value();
+    ASSERT_TRUE(store->put({"main/wal/first"}, as_bytes("x")).has_value());
+    auto written = std::move(store->create({"main/wal/second"})).value();
+    std::filesystem::rename(root.path() + "/main", root.path() + "/old");
+    const auto lost = std::move(*written).commit();
+    ASSERT_FALSE(lost.has_value());
+    EXPECT_EQ(lost.error().code(), Errc::kPermission);
+    EXPECT_THAT(lost.error().message(), HasSubstr("moved away or removed"));
+    written.reset();
+    EXPECT_THAT(keys_of(*store), ElementsAre("old/wal/first")) << "and nothing was made in its place";
+    // The same, but begun afterwards through what the store remembers, with another directory there by now.
+    std::filesystem::rename(root.path() + "/old", root.path() + "/main");
+    ASSERT_TRUE(store->put({"main/wal/third"}, as_bytes("x")).has_value());
+    std::filesystem::rename(root.path() + "/main", root.path() + "/old");
+    std::filesystem::create_directories(root.path() + "/main/wal");
+    EXPECT_EQ(store->put({"main/wal/fourth"}, as_bytes("x")).error().code(), Errc::kPermission);
+    ASSERT_TRUE(store->put({"main/wal/fourth"}, as_bytes("x")).has_value());
+    EXPECT_THAT(keys_of(*store), ElementsAre("main/wal/fourth", "old/wal/first", "old/wal/third"));
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(root.path() + "/old/wal"), {}), 2) << "no leftovers";
+  }
+}
+
+TEST(PosixStore, DirectoryRemovedByAnotherProcessIsMadeAgain) {
+  const ScratchDirectory root;
+  auto store = PosixStore::open(root.path(), far_options()).value();
+  auto other = PosixStore::open(root.path()).value();
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(store->put({"main/lease/backup"}, as_bytes("x")).has_value());
+    ASSERT_TRUE(other->remove({"main/lease/backup"}).value());
+    ASSERT_FALSE(std::filesystem::exists(root.path() + "/main"));
+  }
 }
 
 TEST(PosixStore, EveryCommitHasAnFsyncOfItsDirectoryAfterItsNameAppears) {
@@ -442,7 +533,7 @@ TEST(PosixStore, FileSystemMountedOverTheRootIsNoticed) {
   const ScratchDirectory root;
   const std::string text = in_child([&]() -> std::string {
     if (auto refused = enter_namespace(); !refused.empty()) return refused;
-    auto store = PosixStore::open(root.path()).value();
+    auto store = PosixStore::open(root.path(), near_options()).value();
     if (::mount("tmpfs", root.path().c_str(), "tmpfs", 0, "size=64k") != 0)
       return fmt::format("skip: mount: {}", std::strerror(errno));
     const auto created = store->create({"object"});

@@ -25,17 +25,19 @@ constexpr size_t kSmallBytes = 16u << 10;
 
 }  // namespace
 
-Result<> check_name_free(PosixRoot& root, const ObjectKey& key, const File& directory) {
+Result<> check_name_free(PosixRoot& root, const ObjectKey& key) {
   struct stat status {};
-  if (::fstatat(directory.fd(), name_of(key.value).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (::fstatat(root.fd(), key.value.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return {};
     return root.fail(errno, "create object", key.value);
   }
   if (S_ISDIR(status.st_mode))
     return root.fail(Errc::kInvalid, "create object", key.value, "the name is a directory of other objects");
   // Its writer may have died between the rename and the fsync of the directory: see the contract, "Durable".
-  TRY_CTX(root.sync_entries(directory_of(key.value), directory),
-          fmt::format("make durable the existing object '{}'", key.value));
+  const std::string directory = directory_of(key.value);
+  TRY_ASSIGN(const File opened, root.open_directory(directory, "create object"));
+  if (!opened.is_open()) return root.fail(ENOENT, "create object", key.value);
+  TRY_CTX(root.sync_entries(directory, opened), fmt::format("make durable the existing object '{}'", key.value));
   return root.fail(Errc::kAlreadyExists, "create object", key.value, "the name is taken");
 }
 
@@ -43,17 +45,19 @@ Result<std::unique_ptr<ObjectWriter>> PosixWriter::create(PosixRoot& root, const
   TRY(root.check("create object", key.value));
   const std::string directory = directory_of(key.value);
   for (int attempt = 0; attempt < kRaceRetriesMax; ++attempt) {
-    TRY_ASSIGN(File opened, root.open_directory(directory, "create object"));
-    if (!opened.is_open()) {
+    TRY_ASSIGN(auto opened, root.known_directory(directory, "create object"));
+    if (opened == nullptr) {
       TRY_CTX(root.make_directory(directory, "make directory"), fmt::format("create object '{}'", key.value));
       continue;
     }
-    TRY(check_name_free(root, key, opened));
+    // Saves writing what is there already, but nearly always it is not: far away, commit() finds it soon enough.
+    if (!root.is_far()) TRY(check_name_free(root, key));
     std::string temporary = fmt::format(".tmp-{}-{:016x}", ::getpid(), random_seed());
-    const int fd = ::openat(opened.fd(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+    const int fd = ::openat(opened->fd(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                             root.options().file_mode);
     // The directory was empty, and somebody tidied it away since it was opened: make it again.
-    if (fd < 0 && (errno == ENOENT || errno == EEXIST || errno == EINTR)) continue;
+    if (fd < 0 && (errno == ENOENT || errno == ESTALE)) root.forget_directory(directory);
+    if (fd < 0 && (errno == ENOENT || errno == ESTALE || errno == EEXIST || errno == EINTR)) continue;
     if (fd < 0) return root.fail(errno, "create object", key.value);
     File file = File::adopt(fd, root.absolute(directory.empty() ? temporary : directory + "/" + temporary));
     std::unique_ptr<PosixWriter> writer(
@@ -72,7 +76,7 @@ Result<std::unique_ptr<ObjectWriter>> PosixWriter::create(PosixRoot& root, const
 
 PosixWriter::~PosixWriter() {
   if (temporary_.empty()) return;
-  ::unlinkat(opened_directory_.fd(), temporary_.c_str(), 0);
+  ::unlinkat(opened_directory_->fd(), temporary_.c_str(), 0);
   root_.remove_empty_directories(directory_);
 }
 
@@ -133,10 +137,10 @@ Result<ObjectInfo> PosixWriter::commit() && {
     return root_.fail(Errc::kInternal, "commit object", key_.value,
                       fmt::format("{} bytes were written and the file holds {}", bytes_, status.st_size));
   // Before the name appears: see sync_parents().
-  TRY_CTX(root_.sync_parents(directory_, opened_directory_), "commit object '" + key_.value + "'");
+  TRY_CTX(root_.sync_parents(directory_, *opened_directory_), "commit object '" + key_.value + "'");
   TRY(publish());
   root_.observe(PosixEvent::kPublish, key_.value);
-  if (auto synced = root_.sync_entries(directory_, opened_directory_); !synced.has_value())
+  if (auto synced = root_.sync_entries(directory_, *opened_directory_); !synced.has_value())
     return std::move(synced)
         .error()
         .with_code(Errc::kOutcomeUnknown)
@@ -148,23 +152,25 @@ Result<ObjectInfo> PosixWriter::commit() && {
 }
 
 Result<> PosixWriter::publish() {
-  const int directory = opened_directory_.fd();
   if (!root_.options().use_rename_no_replace) return publish_by_link();
-  if (::renameat2(directory, temporary_.c_str(), directory, name_.c_str(), RENAME_NOREPLACE) == 0) {
+  const std::string from = temporary_path();
+  if (::renameat2(root_.fd(), from.c_str(), root_.fd(), key_.value.c_str(), RENAME_NOREPLACE) == 0) {
     temporary_.clear();
     return {};
   }
   if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return publish_by_link();
+  if (errno == ENOENT || errno == ENOTDIR || errno == ESTALE) return moved_away();
   if (errno != EEXIST) return root_.fail(errno, "commit object", key_.value);
-  TRY(check_name_free(root_, key_, opened_directory_));
+  TRY(check_name_free(root_, key_));
   // Free again: it was removed in this instant. To the caller the other writer was first.
   return root_.fail(Errc::kAlreadyExists, "commit object", key_.value, "the name was taken");
 }
 
 Result<> PosixWriter::publish_by_link() {
-  const int directory = opened_directory_.fd();
-  if (::linkat(directory, temporary_.c_str(), directory, name_.c_str(), 0) != 0) {
+  const std::string from = temporary_path();
+  if (::linkat(root_.fd(), from.c_str(), root_.fd(), key_.value.c_str(), 0) != 0) {
     const int failure = errno;
+    if (failure == ENOENT || failure == ENOTDIR || failure == ESTALE) return moved_away();
     if (failure == EPERM || failure == EOPNOTSUPP || failure == ENOSYS || failure == EMLINK)
       return root_
           .fail(Errc::kUnsupported, "commit object", key_.value,
@@ -175,17 +181,30 @@ Result<> PosixWriter::publish_by_link() {
     struct stat ours {};
     struct stat theirs {};
     const bool is_ours = ::fstat(file_.fd(), &ours) == 0 &&
-                         ::fstatat(directory, name_.c_str(), &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
+                         ::fstatat(root_.fd(), key_.value.c_str(), &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
                          ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
     if (!is_ours) {
-      TRY(check_name_free(root_, key_, opened_directory_));
+      TRY(check_name_free(root_, key_));
       return root_.fail(Errc::kAlreadyExists, "commit object", key_.value, "the name was taken");
     }
   }
   // Left behind, the second name would be swept up as stale later.
-  ::unlinkat(directory, temporary_.c_str(), 0);
+  ::unlinkat(opened_directory_->fd(), temporary_.c_str(), 0);
   temporary_.clear();
   return {};
+}
+
+std::string PosixWriter::temporary_path() const {
+  return directory_.empty() ? temporary_ : directory_ + "/" + temporary_;
+}
+
+Error PosixWriter::moved_away() {
+  root_.forget_directory(directory_);
+  // Not to be tried again as if it could pass: it would make directories anew in a place that somebody has cleared.
+  return root_
+      .fail(Errc::kPermission, "commit object", key_.value,
+            "its directory was moved away or removed while it was written")
+      .with_hint(fmt::format("was the repository at {} or a part of it moved, replaced or removed?", root_.path()));
 }
 
 }  // namespace pgark
