@@ -397,9 +397,10 @@ Costs find_costs(const Size& size) {
         const uint64_t gaps = command == kIncrCommand ? 1 : size.incrementals + 1;
         const auto segments_more = static_cast<double>((more_wal.segments - size.segments) * gaps);
         cost.per_pack = significant((data.requests[command][kind][name] - first) / packs_more);
-        // A listing takes a request for a thousand names, so here the small number counts as well.
         cost.per_segment = (wal.requests[command][kind][name] - first) / segments_more;
-        if (name != "LIST") cost.per_segment = significant(cost.per_segment);
+        // A listing takes a request for a thousand names, so here the small number counts as well; but not one request
+        // more as soon as there is more than a page.
+        cost.per_segment = name == "LIST" ? std::floor(cost.per_segment * 1000) / 1000 : significant(cost.per_segment);
         // Of three incrementals the first meets one backup, and the last three.
         const double backups_more = command == kIncrCommand ? 1 : 2;
         const double of_their_wal =

@@ -166,6 +166,25 @@ TEST_F(RestoreFailure, NeedsMoreRoomThanThereIs) {
   EXPECT_TRUE(fs::is_empty(scratch_ / "small"));
 }
 
+TEST_F(RestoreFailure, RoomCountsThatWhatIsOverwrittenGivesBack) {
+  auto small = ::pgark::testing::SmallFs::mount(scratch_ / "small", 32u << 20);
+  if (!small) GTEST_SKIP() << small.error().to_string();
+  RestoreRequest asked = request();
+  asked.data_directory = scratch_ / "small/data";
+  ASSERT_OK(restore(asked));
+  const fs::space_info space = fs::space(scratch_ / "small");
+  const uint64_t used = space.capacity - space.free;
+  // The backup's 2 MiB, and 16 that are to be left, do not fit into what is free; with what is there they do.
+  ASSERT_OK(small->resize(used + (17u << 20)));
+  for (const bool delta : {true, false}) {
+    asked.delta = delta;
+    asked.force = !delta;
+    ASSERT_OK(restore(asked));
+  }
+  ASSERT_OK(small->resize(used + (15u << 20)));
+  EXPECT_THAT(failure(asked, Errc::kNoSpace), HasSubstr("bytes are needed"));
+}
+
 TEST_F(RestoreFailure, UnwritableTargetIsRefusedBeforeWriting) {
   if (::geteuid() == 0) GTEST_SKIP() << "root writes everywhere";
   fs::create_directory(scratch_ / "locked");
