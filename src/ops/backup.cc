@@ -73,8 +73,10 @@ class Backup {
     TRY(stop());
     // While the server archives the last WAL everything else is made ready; nothing is committed before that is there.
     progress_.phase = "write manifest";
-    TRY_ASSIGN_CTX(ManifestWriter manifest, write_manifest(copier), manifest_context());
+    auto written = write_manifest(copier);
+    // Why a repository takes nothing more, its packs know, and not the manifest that is no longer written to it.
     TRY_CTX(packs.finish(), "write packs of backup " + meta_.label);
+    TRY_ASSIGN_CTX(ManifestWriter manifest, std::move(written), manifest_context());
     progress_.phase = "wait for WAL";
     if (request_.wait_for_wal) TRY(wait_for_wal());
     progress_.phase = "write manifest";
@@ -88,25 +90,9 @@ class Backup {
   }
 
  private:
-  /// Refuse to leave out what no cluster starts without.
-  Result<> check_excludes() const {
-    for (const std::string& path : request_.exclude) {
-      const std::string_view first = std::string_view(path).substr(0, path.find('/'));
-      const bool needed = path.starts_with('/') || first.empty() || first == ".." || first == "global" ||
-                          first == "base" || first == "PG_VERSION" || first == "pg_tblspc" || first == "pg_xact" ||
-                          first == "pg_multixact" || first == "pg_commit_ts" || first == "pg_twophase" ||
-                          first == "pg_logical";
-      if (needed)
-        return Error(Errc::kInvalid,
-                     fmt::format("--exclude={}: a cluster restored without it would not be the same", path))
-            .with_hint("give paths relative to the data directory, of files that are not PostgreSQL's own");
-    }
-    return {};
-  }
-
   /// Everything that can be refused before the server is told to begin.
   Result<> check() {
-    TRY(check_excludes());
+    TRY(check_excludes(request_.exclude));
     TRY_ASSIGN(cluster_, current_cluster(repository_, request_.stanza));
     const auto same_stanza = [this](const Repository& repository) -> Result<> {
       if (&repository == &repository_) return {};
@@ -243,11 +229,13 @@ class Backup {
 
   /// Have the server begin. Its checkpoint takes its time: what the repository has to tell is read meanwhile.
   Result<> begin() {
-    TaskGroup reading(&cancel_);
-    if (prior_.has_value()) reading.spawn([this] { return open_base(); });
-    if (request_.resume) reading.spawn([this] { return find_orphans(); });
-    TRY(start());
-    TRY(reading.wait());
+    if (prior_.has_value()) reading_.spawn([this] { return open_base(); });
+    if (request_.resume) reading_.spawn([this] { return find_orphans(); });
+    return start();
+  }
+
+  Result<> finish_reading() {
+    TRY(reading_.wait());
     // Of a run that was killed not every repository need have the same packs.
     return targets_.for_each([this](const Repository& repository) { return check_has_orphans(repository); });
   }
@@ -311,8 +299,9 @@ class Backup {
                                    request_.process_max));
       return {};
     });
-    if (base_ != nullptr) beside.spawn([this] { return base_->gather(meta_.start_lsn); });
     TRY(collect_facts());
+    TRY(finish_reading());
+    if (base_ != nullptr) TRY(base_->gather(meta_.start_lsn));
     TRY(beside.wait());
     // Logged when they were found.
     report_.warnings.insert(report_.warnings.end(), plan->warnings().begin(), plan->warnings().end());
@@ -602,6 +591,7 @@ class Backup {
   std::optional<OrphanedPacks> orphans_;
   ExtensionFacts extensions_;     // Complete once sessions_ has ended.
   TaskGroup sessions_{&cancel_};  // With the databases of the cluster.
+  TaskGroup reading_{&cancel_};   // What the repository has to tell.
   std::optional<RateLimiter> read_limiter_;
   std::optional<std::pair<uint32_t, uint64_t>> last_extent_;  // Counted last: its pack and offset.
 };

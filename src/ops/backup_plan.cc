@@ -351,6 +351,21 @@ class PlanWalker {
   std::map<std::tuple<uint32_t, uid_t, gid_t>, uint32_t> owner_indexes_;
 };
 
+Result<> check_excludes(const std::vector<std::string>& excluded) {
+  for (const std::string& path : excluded) {
+    const std::string_view first = std::string_view(path).substr(0, path.find('/'));
+    const bool needed = path.starts_with('/') || first.empty() || first == ".." || first == "global" ||
+                        first == "base" || first == "PG_VERSION" || first == "pg_tblspc" || first == "pg_xact" ||
+                        first == "pg_multixact" || first == "pg_commit_ts" || first == "pg_twophase" ||
+                        first == "pg_logical";
+    if (needed)
+      return Error(Errc::kInvalid,
+                   fmt::format("--exclude={}: a cluster restored without it would not be the same", path))
+          .with_hint("give paths relative to the data directory, of files that are not PostgreSQL's own");
+  }
+  return {};
+}
+
 Result<BackupPlan> plan_backup(const std::string& data_directory, const pg::ExclusionContext& exclusions,
                                const std::vector<std::string>& excluded, const CancelToken& cancel, unsigned workers) {
   TRY_ASSIGN_CTX(BackupPlan plan, PlanWalker(data_directory, exclusions, excluded, cancel, workers).walk(),

@@ -72,6 +72,9 @@ class BackupPlan {
   uint64_t bytes_ = 0;
 };
 
+/// Refuse to leave out what no cluster starts without. Errors: kInvalid, naming the path.
+Result<> check_excludes(const std::vector<std::string>& excluded);
+
 /// Walk a data directory.
 /// Shape:  paths are relative to it, through links too. global/pg_control is in the plan; it is the caller's to copy
 ///         last. What vanishes during the walk is not in the plan. `excluded`: further paths to leave out; one that
