@@ -68,29 +68,37 @@ TEST_F(StoredFileIndex, DamageInItLeavesTheFileReadable) {
 
 class FarStore : public StoredFileIndex {
  protected:
-  /// Requests that `ask` makes of a repository in a far store.
+  /// Requests that `ask` makes of a repository in a store of this kind.
   template <typename Ask>
-  unsigned requests(Ask ask) {
-    testing::MeetingStore far(store_, "s3", 1);
+  unsigned requests(Ask ask, const char* kind = "s3") {
+    testing::MeetingStore far(store_, kind, 1);
     const auto opened = Repository::open(far);
     EXPECT_TRUE(opened.has_value()) << opened.error().to_string();
     if (!opened) return 0;
-    EXPECT_EQ(far.reads() + far.stats(), 1u) << "to open it";
     const unsigned before = far.reads() + far.stats() + far.lists();
     ask(**opened);
     return far.reads() + far.stats() + far.lists() - before;
   }
 };
 
-TEST_F(FarStore, GivesASegmentInOneRequest) {
+TEST_F(FarStore, IsOpenedWithOneRequest) {
+  testing::MeetingStore far(store_, "s3", 1);
+  ASSERT_TRUE(Repository::open(far).has_value());
+  EXPECT_EQ(far.reads() + far.stats(), 1u);
+}
+
+TEST_F(FarStore, GivesASegmentInOneRequestAsANearOneDoes) {
   raw_ = random_bytes(16u << 20, 5);
   write(random_bytes(5000, 2));
-  EXPECT_EQ(1u, requests([&](const Repository& far) {
-              const auto file = read_stored_file(far, kKey, raw_.size());
-              ASSERT_TRUE(file.has_value()) << file.error().to_string();
-              EXPECT_TRUE(as_text(file->raw) == as_text(raw_));
-              EXPECT_EQ(file->document, "{}");
-            }));
+  for (const char* kind : {"s3", "posix"}) {
+    const auto read_whole = [&](const Repository& repository) {
+      const auto file = read_stored_file(repository, kKey, raw_.size());
+      ASSERT_TRUE(file.has_value()) << file.error().to_string();
+      EXPECT_TRUE(as_text(file->raw) == as_text(raw_));
+      EXPECT_EQ(file->document, "{}");
+    };
+    EXPECT_EQ(1u, requests(read_whole, kind)) << kind;
+  }
 }
 
 TEST_F(FarStore, GivesARecordInOneRequestUnlessItIsLarge) {
