@@ -491,7 +491,7 @@ TEST_F(KeyringTest, AKeyringReplacedWhileItIsLookedForIsFound) {
   const RepositoryKeys keys = must_open(keyring, config);
   ASSERT_TRUE(replace_keyring(inner, *keyring.with_passphrase(keys, passphrase("new"))).has_value());
   // As a reader sees it that listed before, and reads after.
-  store.set_rules({{.call = StoreCall::kStat, .fault = Fault::kFail, .code = Errc::kNotFound}});
+  store.set_rules({{.call = StoreCall::kRead, .fault = Fault::kFail, .code = Errc::kNotFound}});
   EXPECT_TRUE(open_keyring(store, id_of(1), config_with(passphrase("new"))).has_value());
   EXPECT_THAT(store.unfired(), IsEmpty());
 }
