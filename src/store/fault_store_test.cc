@@ -36,8 +36,8 @@ TEST(FaultStore, RuleCountsOnlyTheCallsItMeans) {
   const auto fired = store->fired();
   ASSERT_EQ(fired.size(), 1u);
   EXPECT_EQ(fired[0].key, "a/2");
-  EXPECT_EQ(fired[0].call_number, 5u);
-  EXPECT_EQ(store->calls(StoreCall::kStat), 5u);
+  EXPECT_EQ(fired[0].call_number, 4u);
+  EXPECT_EQ(store->calls(StoreCall::kStat), 4u);
   EXPECT_EQ(store->calls(StoreCall::kRead), 1u);
   EXPECT_EQ(store->bytes_read(), 8u);
 }

@@ -97,7 +97,9 @@ Result<Buffer> ObjectStore::get(const ObjectKey& key, uint64_t bytes_max) {
     return Error(Errc::kInvalid, fmt::format("read object '{}' in {}: its {} bytes are more than the {} allowed here",
                                              key.value, describe(), info->bytes, bytes_max));
   Buffer content(static_cast<size_t>(info->bytes));
-  TRY(read_exact(key, 0, content.bytes()));
+  const size_t known = std::min(first, content.size());
+  std::copy_n(start.data(), known, content.data());
+  TRY(read_exact(key, known, content.bytes().subspan(known)));
   return content;
 }
 
