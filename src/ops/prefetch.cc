@@ -18,9 +18,14 @@ namespace pgark {
 namespace {
 
 constexpr auto kRoomPause = std::chrono::milliseconds(10);
+constexpr auto kRoomPauseAhead = std::chrono::milliseconds(40);  // With segments enough waiting there is no hurry.
 /// Segments of a timeline that are looked for first; later ones while these are fetched. Where a listing looks at each
 /// entry, more would make the first plan late, and the server fetches its segments itself until there is one.
 constexpr uint64_t kAheadFirst = 8;
+
+/// Segments that are enough to wait: from then on one at a time is fetched. Recovery takes them one by one, and all
+/// that works beside it takes processors and memory from it.
+constexpr uint64_t kReadyEnough = 4;
 
 /// A segment to fetch and the repository that has it.
 struct Planned {
@@ -102,7 +107,8 @@ class Prefetcher {
         options_(options),
         plan_(std::move(plan)),
         oldest_(oldest),
-        queue_bytes_(options.queue_bytes) {}
+        queue_bytes_(options.queue_bytes),
+        moved_at_(clock.steady()) {}
 
   Result<PrefetchReport> run() {
     TaskGroup group(&cancel_);
@@ -134,19 +140,21 @@ class Prefetcher {
     }
   }
 
-  /// The next segment to fetch, once there is room for it; null when the work is done.
+  /// The next segment to fetch, once there is room and need for it; null when the work is done.
   Result<const Planned*> take_next(const CancelToken& cancel) {
-    for (auto full_since = clock_.steady();;) {
+    for (;;) {
       TRY(cancel.check());
+      auto pause = kRoomPause;
       {
         MutexLock lock(mu_);
-        TRY_ASSIGN(const bool room, has_room(full_since));
+        TRY_ASSIGN(const bool room, has_room());
         skip_passed();
         if (done_ || (again_.empty() && next_ == plan_.size())) return nullptr;
-        if (room) return next_planned();
-        if (clock_.steady() - full_since > options_.patience) return nullptr;
+        if (room && (in_flight_ == 0 || waiting_count_ + in_flight_ < kReadyEnough)) return next_planned();
+        if (!room && clock_.steady() - moved_at_ > options_.patience) return nullptr;
+        if (waiting_count_ >= kReadyEnough) pause = kRoomPauseAhead;
       }
-      clock_.sleep_for(kRoomPause);
+      clock_.sleep_for(pause);
     }
   }
 
@@ -159,10 +167,10 @@ class Prefetcher {
   }
 
   /// Whether one more fits. What waits was taken, or trimmed: patience begins anew.
-  Result<bool> has_room(std::chrono::steady_clock::time_point& full_since) REQUIRES(mu_) {
+  Result<bool> has_room() REQUIRES(mu_) {
     TRY_ASSIGN(const auto waiting, spool_.list());
     waiting_bytes_ = waiting.size() * uint64_t{spool_.cluster().wal_segment_bytes};
-    if (waiting.size() != waiting_count_) full_since = clock_.steady();
+    if (waiting.size() != waiting_count_) moved_at_ = clock_.steady();
     waiting_count_ = waiting.size();
     return waiting_bytes_ + (in_flight_ + 1) * uint64_t{spool_.cluster().wal_segment_bytes} <= queue_bytes_;
   }
@@ -185,8 +193,6 @@ class Prefetcher {
     TRY_ASSIGN(const FetchedWal wal, fetch_wal_file(*planned.repository, key, parsed, planned.cluster, 1, file.file()));
     // Whether recovery may end there is for archive-get to find out.
     if (!wal.end_reason.empty()) return Error(Errc::kCorrupt, "WAL ends early in it: " + wal.end_reason);
-    // PostgreSQL syncs each segment it was given before it reads it, and recovery stands still meanwhile.
-    file.start_write_back();
     return spool_.finish(std::move(file), planned.segment);
   }
 
@@ -225,6 +231,7 @@ class Prefetcher {
   uint64_t waiting_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t in_flight_ GUARDED_BY(mu_) = 0;
   size_t waiting_count_ GUARDED_BY(mu_) = 0;
+  std::chrono::steady_clock::time_point moved_at_ GUARDED_BY(mu_);  // When that last changed.
   bool done_ GUARDED_BY(mu_) = false;
   bool finished_plan_ = false;
   PrefetchReport report_ GUARDED_BY(mu_);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -229,6 +230,31 @@ TEST_F(Prefetch, GoesOnAsRecoveryTakesAndNeverHoldsMoreThanTheQueue) {
   EXPECT_EQ(report.segment_count, 36u);
   EXPECT_GE(next, 37u);
   EXPECT_LE(most, 4 * kSegmentBytes + 4096) << "but for a few small notes";
+}
+
+/// More at a time would take from recovery what it needs itself.
+TEST_F(Prefetch, FetchesOneAtATimeOnceSomeWait) {
+  store_range(1, 12);
+  store_->set_rules({{.call = StoreCall::kRead,
+                      .every = 1,
+                      .fault = Fault::kDelay,
+                      .delay = std::chrono::milliseconds(5)}});  // Long enough to be seen.
+  std::atomic<bool> done = false;
+  size_t most = 0;
+  std::thread watcher([&] {
+    while (!done) {
+      const bool some_wait = waiting().size() >= 4;  // And nobody takes them.
+      const size_t coming = temporaries();
+      if (some_wait) most = std::max(most, coming);
+    }
+  });
+  BusyClock clock;
+  const auto report = prefetch(segment(1, 2), 10, clock, 4);
+  done = true;
+  watcher.join();
+  ASSERT_OK(report);
+  EXPECT_EQ(waiting().size(), 10u);
+  EXPECT_EQ(most, 1u);
 }
 
 TEST_F(Prefetch, ListsFromTheWantedSegmentOn) {

@@ -47,6 +47,13 @@ uint64_t content_bytes(const std::vector<Piece>& pieces) {
   return pieces.empty() ? 0 : pieces.back().at + pieces.back().ref.raw_bytes;
 }
 
+/// Have a piece of the file go to disk, without waiting for it: PostgreSQL syncs each segment it was given before it
+/// reads it, and recovery stands still meanwhile. File systems that know no such call leave it all to that.
+void start_write_back(const File& file, uint64_t at, uint64_t bytes) {
+  static_cast<void>(
+      ::sync_file_range(file.fd(), static_cast<off_t>(at), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE));
+}
+
 /// Decode the pieces, whose stored bytes from `begin` of the object on are `stored`, into the file.
 Result<> decode_batch(const Repository& repository, const ObjectKey& key, std::span<const Piece> pieces, Bytes stored,
                       uint64_t begin, unsigned threads, const File& into) {
@@ -60,6 +67,7 @@ Result<> decode_batch(const Repository& repository, const ObjectKey& key, std::s
       const Bytes frame = stored.subspan(static_cast<size_t>(ref.offset - begin), ref.stored_bytes);
       TRY(decode_frame(repository, key, ref, frame, decompressor, raw.bytes()));
       TRY(into.pwrite(raw, pieces[i].at));
+      start_write_back(into, pieces[i].at, raw.size());
     }
     return {};
   };
@@ -180,11 +188,6 @@ Result<TemporaryFile> TemporaryFile::create(std::string path) {
 
 TemporaryFile::~TemporaryFile() {
   if (file_.is_open()) ::unlink(file_.path().c_str());
-}
-
-void TemporaryFile::start_write_back() const {
-  // File systems that know no such call leave it all to whoever syncs.
-  static_cast<void>(::sync_file_range(file_.fd(), 0, 0, SYNC_FILE_RANGE_WRITE));
 }
 
 Result<> TemporaryFile::move_to(const std::string& destination) {

@@ -24,8 +24,6 @@ class TemporaryFile {
   ~TemporaryFile();
 
   const File& file() const { return file_; }
-  /// Have what was written so far go to disk, without waiting for it: whoever syncs the file later waits less.
-  void start_write_back() const;
   /// Close it and give it its name, replacing what has it. Not synced.
   Result<> move_to(const std::string& destination);
 
@@ -44,8 +42,8 @@ struct FetchedWal {
 };
 
 /// Write the content of a stored file into `into`, a batch of frames at a time, and check that it is what its name
-/// says. Shape:  `into` is empty and open for reading too; after an error its content is unspecified. Memory does not
-/// grow
+/// says. It is not synced, but on its way to disk.
+/// Shape:  `into` is empty and open for reading too; after an error its content is unspecified. Memory does not grow
 ///         with the segment; frames are decoded by `threads` threads.
 /// Errors: kNotFound if the object is not there; kCorrupt if it is damaged or not what its name says; kInvalid if it is
 ///         of another cluster; of store and file.
