@@ -14,8 +14,9 @@ namespace pgark {
 /// Keeps the object "a/b/c" in the file "<root>/a/b/c". An object is written to ".tmp-<pid>-<random>" beside its place,
 /// synced, and given its name by a rename that cannot overwrite (link(2) where the file system has none, as NFS); then
 /// the directory is synced. The directories above were synced before, unless known to be durable. Directories come and
-/// go on demand; one that is moved away while an object is written into it fails the commit. A removal is synced too: a manifest that came back after its packs were gone would promise a restore.
-/// On NFS, other hosts may see a new object late (attribute caching); nothing else depends on the file system's kind.
+/// go on demand; one that is moved away while an object is written into it fails the commit. A removal is synced too: a
+/// manifest that came back after its packs were gone would promise a restore. On NFS, other hosts may see a new object
+/// late (attribute caching); nothing else depends on the file system's kind.
 class PosixStore final : public ObjectStore {
  public:
   /// Errors: kPermission if `root` does not exist or cannot be used; kInvalid if it is relative or not a directory.
