@@ -28,7 +28,7 @@ struct PosixOptions {
   bool create_root = false;                  // Make the root directory if it is missing; otherwise that is an error.
   uint64_t drop_cache_bytes_min = 8u << 20;  // Objects this large leave the page cache when committed; 0: none does.
   bool use_rename_no_replace = true;         // False: publish with link(2) from the start, as NFS needs it.
-  std::chrono::microseconds far_open{3000};  // A file system that takes as long to open the root is far.
+  std::chrono::microseconds far_open{3000};  // One that takes as long to open the root is far; 0: each is.
   std::function<void(PosixEvent, const std::string& path)> observer;  // Called from any thread; "" is the root.
 };
 
