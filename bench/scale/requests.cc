@@ -301,8 +301,10 @@ class Course {
   void archive_get_all() {
     for (uint64_t number = last_segment_ - 8; number <= last_segment_; ++number) {
       const std::string name = pg::segment_name({TimelineId{1}, number}, kSegment);
-      const ArchiveGetOptions options{
-          .stanza = kStanza, .name = name, .destination = cluster_.outside("RECOVERYXLOG"), .data_directory = ""};
+      const ArchiveGetOptions options{.stanza = kStanza,
+                                      .name = name,
+                                      .destination = cluster_.outside("RECOVERYXLOG"),
+                                      .data_directory = cluster_.data()};
       count("archive-get, one segment", [&] { must(archive_get(*open(), clock_, options), "get segment"); });
     }
   }
