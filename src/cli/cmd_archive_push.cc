@@ -1,5 +1,6 @@
 // `pgark archive-push %p`: the archive_command of the server; with archive-async also the worker behind it.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -137,6 +138,9 @@ PushWorkerOptions worker_options(const CommandContext& context, const Source& so
 /// Be the worker that a client has started, and waits for on a pipe.
 Result<int> run_worker(const CommandContext& context, const Source& source) {
   const auto report = static_cast<int>(context.settings.integer("worker"));
+  // Its threads take turns at most of what they do. With an arena of memory for each, every one of them would keep some
+  // of what it once needed.
+  ::mallopt(M_ARENA_MAX, 2);
   auto worker = PushWorker::open(push_targets(context, source.path), context.clock, worker_options(context, source));
   if (!worker && worker.error().code() == Errc::kAlreadyExists) {
     report_push_worker(report, "running\n");
