@@ -214,7 +214,10 @@ Result<> WalSpool::finish(TemporaryFile file, const pg::WalSegment& segment) con
 
 void WalSpool::note_wanted(const pg::WalSegment& segment) const {
   const std::string path = path_ + "/" + std::string(kWantedFile);
-  const auto written = write_plain(path, pg::segment_name(segment, cluster_.wal_segment_bytes));
+  // Over the name before, which is as long: who reads it meanwhile finds the one or the other, and never nothing.
+  const auto file = File::open(path, O_WRONLY | O_CREAT, 0600);
+  const std::string name = pg::segment_name(segment, cluster_.wal_segment_bytes);
+  const auto written = file ? file->pwrite(as_bytes(name), 0) : Result<>(file.error());
   if (!written) log_debug("{}", written.error().message());
 }
 
