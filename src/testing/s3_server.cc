@@ -105,6 +105,8 @@ Result<> S3Server::write_configuration() {
       "mon_data_avail_crit = 1\nmon_data_avail_warn = 2\n"
       // A start is some twenty rounds of agreement with oneself: ten seconds with the default intervals.
       "paxos_propose_interval = 0.05\npaxos_min_wait = 0.01\n"
+      // A gateway that is killed while it puts parts together leaves a lock: ten minutes with the default.
+      "rgw_mp_lock_max_time = 10\n"
       "rgw_crypt_require_ssl = false\nrgw_enable_usage_log = false\nrgw_thread_pool_size = 64\n"
       "rgw_s3_auth_use_sts = true\nrgw_sts_key = abcdefghijklmnop\n";
   // Without tcp_nodelay every answer on a kept connection waits 40 ms for an acknowledgement.
