@@ -2,11 +2,7 @@
 #include "codec/libcrypto.h"
 
 #include <dlfcn.h>
-#include <fmt/format.h>
 
-#include <string>
-
-#include "core/check.h"
 #include "core/dynamic_library.h"
 #include "core/log.h"
 
@@ -18,43 +14,27 @@ namespace {
 // Of the version whose headers this was compiled with: they say what the functions take.
 constexpr const char* kLibrary = "libcrypto.so." PGARK_TEXT_OF(OPENSSL_VERSION_MAJOR);
 
-struct LoadedCrypto {
-  LibCrypto functions;
-  std::string error;  // Empty: all functions are there.
-};
-
-LoadedCrypto load() {
-  LoadedCrypto loaded;
-  // Lazily bound: most of what it has is not called.
-  DynamicLibrary library(kLibrary, RTLD_LAZY);
-#define PGARK_LIBCRYPTO_FIND(name) library.find(loaded.functions.name, #name);
-  PGARK_LIBCRYPTO_FUNCTIONS(PGARK_LIBCRYPTO_FIND)
+const FunctionTable<LibCrypto>& library() {
+  // Lazily bound: most of what it has is not called. Never freed: what threads keep is given back with its functions
+  // when they end.
+  static const auto& table =
+      *new FunctionTable<LibCrypto>(kLibrary, RTLD_LAZY, [](DynamicLibrary& library, LibCrypto& functions) {
+#define PGARK_LIBCRYPTO_FIND(name) library.find(functions.name, #name);
+        PGARK_LIBCRYPTO_FUNCTIONS(PGARK_LIBCRYPTO_FIND)
 #undef PGARK_LIBCRYPTO_FIND
-  loaded.error = library.error();
-  return loaded;
-}
-
-const LoadedCrypto& library() {
-  // Never freed: what threads keep is given back with its functions when they end.
-  static const LoadedCrypto& loaded = *new LoadedCrypto(load());
-  return loaded;
+      });
+  return table;
 }
 
 }  // namespace
 
 Result<> load_libcrypto() {
-  if (library().error.empty()) return {};
-  return Error(Errc::kUnsupported, fmt::format("load {}: {}", kLibrary, library().error))
-      .with_hint("install OpenSSL's library (Debian: libssl3, Red Hat: openssl-libs)");
+  return library().usable("install OpenSSL's library (Debian: libssl3, Red Hat: openssl-libs)");
 }
 
 const LibCrypto& crypto() {
-  const LoadedCrypto& loaded = library();
-  if (!loaded.error.empty()) {
-    log_error("{}", load_libcrypto().error().to_string());
-    CHECK(loaded.error.empty());
-  }
-  return loaded.functions;
+  if (const auto loaded = load_libcrypto(); !loaded) log_error("{}", loaded.error().to_string());
+  return library().functions();
 }
 
 }  // namespace pgark

@@ -5,6 +5,9 @@
 #include <string>
 #include <type_traits>
 
+#include "core/check.h"
+#include "core/result.h"
+
 namespace pgark {
 
 class DynamicLibrary {
@@ -24,6 +27,34 @@ class DynamicLibrary {
   void* symbol(const char* name);
 
   void* handle_ = nullptr;
+  std::string error_;
+};
+
+/// The functions of a library that is loaded: `Functions` is a struct of pointers to them.
+template <typename Functions>
+class FunctionTable {
+ public:
+  /// `find` looks each of them up.
+  FunctionTable(const char* name, int flags, void (*find)(DynamicLibrary&, Functions&)) : name_(name) {
+    DynamicLibrary library(name, flags);
+    find(library, functions_);
+    error_ = library.error();
+  }
+
+  /// Errors: kUnsupported "load NAME: ..." unless all of them are there, with the hint.
+  Result<> usable(const char* hint) const {
+    if (error_.empty()) return {};
+    return Error(Errc::kUnsupported, std::string("load ") + name_ + ": " + error_).with_hint(hint);
+  }
+  /// Only what is usable().
+  const Functions& functions() const {
+    CHECK(error_.empty());
+    return functions_;
+  }
+
+ private:
+  const char* name_;
+  Functions functions_;
   std::string error_;
 };
 

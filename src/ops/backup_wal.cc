@@ -167,16 +167,21 @@ ArchiveWait BackupWal::wait_for(const Repository& repository) const {
   return wait;
 }
 
+/// Push a file of pg_wal, as archive_command would.
+Result<ArchivePushResult> BackupWal::push(const Repository& repository, const std::string& name) const {
+  return archive_push(repository, clock_,
+                      {.stanza = options_.stanza,
+                       .source_path = options_.data_directory + "/pg_wal/" + name,
+                       .data_directory = options_.data_directory,
+                       .host = ""});
+}
+
 /// Push a segment that is finished and waits for archive_command. The server pushes it again, to all, once it can.
 void BackupWal::bring_segment(const Repository& repository, const std::string& segment) const {
-  const std::string directory = options_.data_directory + "/pg_wal/";
   std::error_code error;
-  if (!std::filesystem::exists(directory + "archive_status/" + segment + ".ready", error)) return;
-  const auto pushed = archive_push(repository, clock_,
-                                   {.stanza = options_.stanza,
-                                    .source_path = directory + segment,
-                                    .data_directory = options_.data_directory,
-                                    .host = ""});
+  const std::string ready = options_.data_directory + "/pg_wal/archive_status/" + segment + ".ready";
+  if (!std::filesystem::exists(ready, error)) return;
+  const auto pushed = push(repository, segment);
   if (pushed) {
     log_info("{} is brought to {} from pg_wal: archiving waits for a repository that is away", segment,
              repository.store().describe());
@@ -192,11 +197,7 @@ Result<> BackupWal::bring_history(const Repository& repository, TimelineId timel
   const std::string name = pg::history_name(timeline);
   TRY_ASSIGN(const auto copies, find_wal_copies(repository, options_.stanza, options_.cluster_number, name));
   if (!copies.empty()) return {};
-  auto pushed = archive_push(repository, clock_,
-                             {.stanza = options_.stanza,
-                              .source_path = options_.data_directory + "/pg_wal/" + name,
-                              .data_directory = options_.data_directory,
-                              .host = ""});
+  auto pushed = push(repository, name);
   if (pushed.has_value()) return {};
   if (pushed.error().code() != Errc::kNotFound)
     return Error(std::move(pushed).error()).with_context("archive timeline history");

@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/ids.h"
 #include "core/result.h"
+#include "ops/archive_push.h"
 #include "ops/backup_targets.h"
 #include "pg/wal.h"
 #include "pgwire/pg_session.h"
@@ -113,6 +114,7 @@ class BackupWal {
 
  private:
   ArchiveWait wait_for(const Repository& repository) const;
+  Result<ArchivePushResult> push(const Repository& repository, const std::string& name) const;
   void bring_segment(const Repository& repository, const std::string& segment) const;
   Result<> bring_history(const Repository& repository, TimelineId timeline);
 

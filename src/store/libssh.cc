@@ -2,49 +2,26 @@
 #include "store/libssh.h"
 
 #include <dlfcn.h>
-#include <fmt/format.h>
 
-#include <string>
-
-#include "core/check.h"
 #include "core/dynamic_library.h"
 
 namespace pgark {
 namespace {
 
-constexpr const char* kLibrary = "libssh.so.4";  // Of all releases since 0.4.
-
-struct LoadedSsh {
-  LibSsh functions;
-  std::string error;  // Empty: all functions are there.
-};
-
-LoadedSsh load() {
-  LoadedSsh loaded;
-  DynamicLibrary library(kLibrary, RTLD_NOW);
-#define PGARK_LIBSSH_FIND(name) library.find(loaded.functions.name, #name);
-  PGARK_LIBSSH_FUNCTIONS(PGARK_LIBSSH_FIND)
+const FunctionTable<LibSsh>& library() {
+  // Of all releases since 0.4.
+  static const FunctionTable<LibSsh> table("libssh.so.4", RTLD_NOW, [](DynamicLibrary& library, LibSsh& functions) {
+#define PGARK_LIBSSH_FIND(name) library.find(functions.name, #name);
+    PGARK_LIBSSH_FUNCTIONS(PGARK_LIBSSH_FIND)
 #undef PGARK_LIBSSH_FIND
-  loaded.error = library.error();
-  return loaded;
-}
-
-const LoadedSsh& library() {
-  static const LoadedSsh loaded = load();
-  return loaded;
+  });
+  return table;
 }
 
 }  // namespace
 
-Result<> load_libssh() {
-  if (library().error.empty()) return {};
-  return Error(Errc::kUnsupported, fmt::format("load {}: {}", kLibrary, library().error))
-      .with_hint("install libssh 0.9 or later (Debian: libssh-4, Red Hat: libssh)");
-}
+Result<> load_libssh() { return library().usable("install libssh 0.9 or later (Debian: libssh-4, Red Hat: libssh)"); }
 
-const LibSsh& ssh() {
-  CHECK(library().error.empty());
-  return library().functions;
-}
+const LibSsh& ssh() { return library().functions(); }
 
 }  // namespace pgark
