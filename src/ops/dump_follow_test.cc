@@ -113,8 +113,8 @@ TEST_F(DirectoryFollowing, BoundOnDiskHoldsForAFileThatIsLarger) {
     ASSERT_EQ(text.size(), 134217728u);
     for (size_t at = 0; at < text.size(); at += 16) ASSERT_EQ(text.compare(at, 16, line), 0) << name << " at " << at;
   }
-  // About: it is looked at a hundred times a second.
-  EXPECT_LT(peak_, 100u << 20);
+  // About: it is looked at a hundred times a second, by a thread that may have to wait for its turn meanwhile.
+  EXPECT_LT(peak_, 200u << 20);
   EXPECT_GT(peak_, 1u << 20);
 }
 

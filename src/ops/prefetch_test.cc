@@ -238,7 +238,7 @@ TEST_F(Prefetch, FetchesOneAtATimeOnceSomeWait) {
   store_->set_rules({{.call = StoreCall::kRead,
                       .every = 1,
                       .fault = Fault::kDelay,
-                      .delay = std::chrono::milliseconds(5)}});  // Long enough to be seen.
+                      .delay = std::chrono::milliseconds(50)}});  // Long enough to be seen.
   std::atomic<bool> done = false;
   size_t most = 0;
   std::thread watcher([&] {

@@ -100,7 +100,7 @@ class CallsMeet final : public ForwardingStore {
   void meet(unsigned number) {
     if (number == 0) return;
     if (++now_ >= wanted_) met_ = true;
-    wait_until([&] { return met_.load(); }, std::chrono::seconds(2));
+    wait_until([&] { return met_.load(); }, std::chrono::seconds(10));
     --now_;
   }
 

@@ -310,8 +310,8 @@ class HeldLeaseTest : public ::testing::Test {
   CancelToken job_;
   uint64_t seed_ = 0;
   LeaseTimes times_{.beat = std::chrono::milliseconds(20),
-                    .give_up = std::chrono::seconds(2),
-                    .expiry = std::chrono::seconds(20),
+                    .give_up = std::chrono::seconds(20),
+                    .expiry = std::chrono::seconds(60),
                     .poll = std::chrono::milliseconds(10)};
 };
 

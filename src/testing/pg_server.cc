@@ -205,7 +205,17 @@ Result<> PgServer::configure(std::string_view line) {
   return file.write(as_bytes(std::string(line) + "\n"));
 }
 
-Result<> PgServer::reload() { return postmaster_.signal(SIGHUP); }
+Result<> PgServer::reload() {
+  const auto loaded_at = [&] { return query("SELECT pg_conf_load_time()::text"); };
+  const auto before = loaded_at();
+  TRY(postmaster_.signal(SIGHUP));
+  if (!before) return {};  // It takes no connections.
+  // The postmaster tells its children before it answers anybody new.
+  return wait_for("the settings to be read again", [&]() -> Result<bool> {
+    TRY_ASSIGN(const PgRows now, loaded_at());
+    return now.text() != before->text();
+  });
+}
 
 Result<> PgServer::launch() {
   if (running()) return Error(Errc::kInvalid, "start server: it is running");
@@ -329,7 +339,7 @@ Result<RecoveryEnd> PgServer::wait_for_recovery_end(std::chrono::milliseconds bo
 }
 
 Result<> PgServer::promote() {
-  TRY_CTX(run_ok({install_.program("pg_ctl"), "promote", "-D", data_dir_}), "promote server");
+  TRY_CTX(run_ok({install_.program("pg_ctl"), "promote", "-W", "-D", data_dir_}), "promote server");
   return wait_for("promotion", [&]() -> Result<bool> {
     TRY_ASSIGN(const PgRows rows, query("SELECT pg_is_in_recovery()"));
     return rows.text() == "f";

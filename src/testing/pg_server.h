@@ -78,6 +78,7 @@ class PgServer {
 
   /// Append a line to postgresql.conf; takes effect at the next start or reload().
   Result<> configure(std::string_view line);
+  /// Have postgresql.conf read again; every process was told when this returns, if the server takes connections.
   Result<> reload();
 
   /// Start the postmaster and wait until it takes connections.
@@ -111,7 +112,7 @@ class PgServer {
   Result<std::string> create_tablespace(const std::string& name);
   /// Switch the segment and wait until it is archived; its name. Everything committed before is then in the archive.
   /// Errors: kTransient with the archiver's last failure and the tail of the log when the bound passes.
-  Result<std::string> archive_all(std::chrono::milliseconds bound = std::chrono::seconds(60));
+  Result<std::string> archive_all(std::chrono::milliseconds bound = std::chrono::seconds(180));
 
   std::string log_path() const { return scratch_ / "log"; }
   std::string log_tail(size_t lines = 25) const;

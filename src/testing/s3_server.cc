@@ -15,7 +15,7 @@ namespace pgark::testing {
 namespace {
 
 constexpr int kAttempts = 3;  // Somebody else may take a port between its choice and its use.
-constexpr auto kStartBound = std::chrono::seconds(60);
+constexpr auto kStartBound = std::chrono::seconds(180);
 
 ProcessOptions ceph_environment(const std::string& conf) {
   return {.env = {"CEPH_CONF=" + conf, "CEPH_ARGS", "CEPH_KEYRING", "LC_ALL=C"}};

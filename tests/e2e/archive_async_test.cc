@@ -67,7 +67,9 @@ struct Site {
     PgOptions options;
     options.wal_segment_mib = install.major == 10 ? 16 : 1;
     options.config = Ledger::config();
+    // No checkpoint takes segments away that are still to be compared.
     options.config.emplace_back("max_wal_size = 8GB");
+    options.config.emplace_back("checkpoint_timeout = 1h");
     for (const std::string& line : more) options.config.push_back(line);
     TRY_ASSIGN(scene.server, PgServer::create(install, options));
     TRY_ASSIGN(PgarkCli cli, PgarkCli::create(scene.scratch / "pgark"));
@@ -128,13 +130,14 @@ TEST_P(ArchiveAsyncEach, WorkerArchivesIntoEveryRepositoryAndEndsWithPgarkStop) 
   ASSERT_OK_AND_ASSIGN(const Site site, Site::create(install));
   ASSERT_OK(site.write_segments(20));
   ASSERT_OK(site.server().archive_all());
+  // At once: nobody asks it for anything from now on, and it ends after a minute of that.
+  EXPECT_EQ(processes(site.cli().config_path(), true).size(), 1u) << "one worker";
   const auto done = site.status(".done");
   ASSERT_GE(done.size(), 20u);
   for (const std::string& name : done) {
     EXPECT_EQ(site.compare(name, 1), "");
     EXPECT_EQ(site.compare(name, 2), "");
   }
-  EXPECT_EQ(processes(site.cli().config_path(), true).size(), 1u) << "one worker";
   const std::string log = read_file(site.cli().directory() + "/log/main-archive-push.log").value_or("");
   EXPECT_THAT(log, HasSubstr("pushes ahead from"));
 
@@ -182,7 +185,7 @@ TEST(ArchiveAsync, KilledWorkersAndClientsLoseNothingAcknowledged) {
         std::this_thread::sleep_for(std::chrono::milliseconds(rng.below(60)));
         return killed_workers + killed_clients >= kKills && killed_workers >= 5 && killed_clients >= 5;
       },
-      seconds(120));
+      seconds(240));
   EXPECT_TRUE(enough) << killed_workers << " workers and " << killed_clients << " clients were killed";
   ASSERT_OK(site.scene->ledger->stop());
   ASSERT_OK(site.server().archive_all(seconds(180)));
@@ -418,12 +421,13 @@ TEST_F(ArchiveModule, ReportsWhatFailsAndRecovers) {
   ASSERT_TRUE(wait_until([&] { return processes(site.cli().config_path(), true).empty(); }));
   ASSERT_OK_AND_ASSIGN(const int64_t before, failures(site));
   ASSERT_OK(site.write_segments(2));
-  ASSERT_OK(wait_for("a failure", [&]() -> Result<bool> {
+  // The first attempt may be one of an archiver that has not read its settings again.
+  ASSERT_OK(wait_for("a failure to run pgark", [&]() -> Result<bool> {
     TRY_ASSIGN(const int64_t now, failures(site));
-    return now > before;
+    return now > before &&
+           site.server().log_tail(100).find("could not run \"/nonexistent/pgark\"") != std::string::npos;
   }));
-  EXPECT_THAT(site.server().log_tail(100), AllOf(HasSubstr("could not run \"/nonexistent/pgark\""),
-                                                 HasSubstr("Set pgark.command to the path of pgark")));
+  EXPECT_THAT(site.server().log_tail(100), HasSubstr("Set pgark.command to the path of pgark"));
   // A pgark that refuses says why.
   ASSERT_OK(configure(site, pgark_binary()));
   ASSERT_OK(site.server().reload());

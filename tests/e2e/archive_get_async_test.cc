@@ -97,6 +97,13 @@ class ArchiveGetAsync : public ::testing::Test {
     return server;
   }
 
+  /// A pgark for restore_command that takes its time: recovery is slower than the prefetcher then, on any machine.
+  Result<std::string> write_slow_pgark() const {
+    const std::string path = scene_->place("slow_pgark");
+    TRY(write_file_durable(path, fmt::format("#!/bin/bash\nsleep 0.1\nexec {} \"$@\"\n", pgark_binary()), 0755));
+    return path;
+  }
+
   std::string get_log() const { return scene_->cli->directory() + "/log/main-archive-get.log"; }
   size_t taken_ahead() const { return count_of(get_log(), " ahead of time"); }
   /// Stored segments of a timeline, in order.
@@ -132,7 +139,8 @@ Result<std::string> write_killing_pgark(const std::string& directory, const Pgar
       "  if ((calls % 11 == 5)); then dice=0 ms=0; fi\n"  // So that some are killed for certain.
       "  if ((dice == 0)); then\n"
       "    {2} \"$@\" & get=$!\n"
-      "    sleep 0.$(printf %03d $ms); kill -9 $get 2>/dev/null && echo getter >> $here/kills\n"
+      "    ((ms > 0)) && sleep 0.$(printf %03d $ms)\n"
+      "    kill -9 $get 2>/dev/null && echo getter >> $here/kills\n"
       "    wait $get; exit $?\n"
       "  elif ((dice < 5)); then\n"
       "    for lock in {3}/lock/*-prefetch_*.lock; do\n"
@@ -224,8 +232,9 @@ TEST_F(ArchiveGetAsync, StandbyCatchesUpAndStreamsAcrossAHole) {
   ASSERT_OK(fill());
   const std::string conninfo =
       fmt::format("host={} port={} user=postgres", scene_->server->socket_dir(), scene_->server->port());
-  ASSERT_OK(scene_->cli->run_ok(
-      scene_->restore_args("standby", {"--type=standby", "--recovery-option=primary_conninfo=" + conninfo})));
+  ASSERT_OK_AND_ASSIGN(const std::string slow, write_slow_pgark());
+  ASSERT_OK(scene_->cli->run_ok(scene_->restore_args(
+      "standby", {"--type=standby", "--cmd=" + slow, "--recovery-option=primary_conninfo=" + conninfo})));
   const std::vector<fs::path> segments = stored(1);
   fs::rename(segments[segments.size() - 4], scene_->place("lost"));
   ASSERT_OK_AND_ASSIGN(const auto standby, scene_->adopt("standby"));
@@ -285,7 +294,8 @@ TEST_F(ArchiveGetAsync, FullSpoolOnAnotherFileSystemOnlyMakesItSlower) {
   set("spool-path", mount_point.path());
   ASSERT_OK(fill());
   ASSERT_OK(scene_->server->stop());
-  ASSERT_OK(scene_->restore_and_verify("restored", LedgerTarget::latest()));
+  ASSERT_OK_AND_ASSIGN(const std::string slow, write_slow_pgark());
+  ASSERT_OK(scene_->restore_and_verify("restored", LedgerTarget::latest(), {"--cmd=" + slow}));
   EXPECT_GT(taken_ahead(), 3u) << "what there is room for is used, and copied across file systems";
   EXPECT_EQ(count_of(get_log(), "prefetch no more than there is room for"), 1u);
   EXPECT_TRUE(wait_until([&] { return !prefetcher_runs(); }));

@@ -103,13 +103,15 @@ uint64_t seed_from_environment() {
 }
 
 /// An archive_command that keeps what the server handed over, and kills every other push somewhere in its life, as long
-/// as the file "killing" exists. Failures are mapped to 1, or the archiver would pause for ten seconds after each.
+/// as the file "killing" exists. Failures are mapped to 1, or the archiver would pause for ten seconds after each; and
+/// no third push of a segment is killed in a row, or it would rest for a minute.
 Result<std::string> write_killing_command(const Site& site, const std::string& directory, uint64_t seed) {
   TRY(make_directories(directory + "/shadow"));
   const std::string script = fmt::format(
       "#!/bin/bash\n"
       "cd $(dirname $0); echo $2 >> attempts; cp \"{0}/$1\" shadow/$2 || exit 1\n"
       "RANDOM=$((({1} + $(wc -l < attempts)) % 32749)); ms=$((RANDOM % 50)); lucky=$((RANDOM % 2))\n"
+      "[[ $(tail -n 2 kills 2>/dev/null) == $2$'\\n'$2 ]] && lucky=1\n"
       "(cd {0} && exec {2} $1) & push=$!\n"
       "if [[ -e killing && $lucky == 0 ]]; then\n"
       "  sleep 0.$(printf %03d $ms); kill -9 $push && echo $2 >> kills\n"

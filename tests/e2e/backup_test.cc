@@ -42,7 +42,7 @@ class Site {
     TRY_ASSIGN(auto server, PgServer::create(install, options));
     TRY_ASSIGN(PgarkCli cli, PgarkCli::create(server->scratch() / "pgark"));
     TRY(cli.set("global", "start-fast", "y"));
-    TRY(cli.set("global", "archive-timeout", "30"));
+    TRY(cli.set("global", "archive-timeout", "120"));
     TRY(cli.archive_from(*server));
     return Site(std::move(server), std::move(cli));
   }
@@ -294,7 +294,8 @@ TEST_F(Backup, LostSessionIsToldAndLeavesNothing) {
   ASSERT_OK_AND_ASSIGN(Site site, Site::create(install_));
   ASSERT_OK(site.start());
   ASSERT_OK(fill_realistic(*site.server, 60));
-  ASSERT_OK_AND_ASSIGN(Process backup, site.cli.start({"backup", "--compress-level=19", "--process-max=1"}));
+  // Slow enough to be under way when the session ends, and when it is asked for next.
+  ASSERT_OK_AND_ASSIGN(Process backup, site.cli.start({"backup", "--pg1-bandwidth-max=4MiB"}));
   ASSERT_TRUE(wait_until([&] { return fs::exists(site.cli.repo_path() + "/main/pack"); }));
   ASSERT_OK(site.server->exec(
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgark [backup]'"));

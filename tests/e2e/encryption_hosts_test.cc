@@ -259,7 +259,7 @@ TEST_F(EncryptionHosts, KilledBackupIsResumedWithoutTheDataKey) {
   const std::vector<std::string> args{"backup", "--type=full", "--start-fast", "--process-max=1",
                                       "--compress-type=none"};
   std::vector<std::string> slow = args;
-  slow.emplace_back("--pg1-bandwidth-max=40MiB");  // Else it may have ended before it is killed.
+  slow.emplace_back("--pg1-bandwidth-max=20MiB");  // Else it may have ended before it is killed.
   ASSERT_OK_AND_ASSIGN(Process backup, cli().start(slow));
   ASSERT_TRUE(wait_until([&] { return packs() > before || !backup.running(); }));
   ASSERT_OK_AND_ASSIGN(const ProcessResult ended, backup.kill_and_wait());

@@ -169,11 +169,12 @@ TEST(ExpireRun, RestoreThatReadsTheBackupEndsWell) {
   ASSERT_OK_AND_ASSIGN(const json first, make(*scene, "full"));
   ASSERT_OK(scene->server->archive_all());
 
-  // Stopped in the middle of its copy, while the backup it reads is expired.
+  // Stopped in the middle of its copy, while the backup it reads is expired. It reads slowly, or it would be over
+  // before a busy machine looks at it.
   const std::string label = first.at("label");
-  ASSERT_OK_AND_ASSIGN(
-      Process restore,
-      cli.start(scene->restore_args("restored", {"--set=" + label, "--type=immediate", "--target-action=promote"})));
+  ASSERT_OK_AND_ASSIGN(Process restore, cli.start(scene->restore_args(
+                                            "restored", {"--set=" + label, "--type=immediate",
+                                                         "--target-action=promote", "--repo1-bandwidth-max=6MiB"})));
   ASSERT_TRUE(wait_until([&] { return fs::exists(scene->place("restored") + "/base/1") || !restore.running(); }));
   ASSERT_OK(restore.signal(SIGSTOP));
   ASSERT_TRUE(restore.running()) << "the restore was over before it could be stopped";

@@ -104,8 +104,10 @@ class JobLease : public ::testing::TestWithParam<KindOfPlace> {
   static Result<Process> start_slow_backup(const PgarkCli& host) {
     return host.start({"backup", "--type=full", "--start-fast", "--pg1-bandwidth-max=128KiB"});
   }
-  /// Until it has the lease and copies: what it asks last before that is where tablespaces are.
+  /// Until it has the lease and copies: what it asks last before that is where tablespaces are, and what it asks
+  /// meanwhile, again and again, how far the server is.
   Result<> wait_until_it_copies(Process& backup) {
+    std::string asked_first;
     return wait_for("a backup to copy", [&]() -> Result<bool> {
       if (!backup.running()) {
         TRY_ASSIGN(const ProcessResult ended, backup.wait());
@@ -113,9 +115,13 @@ class JobLease : public ::testing::TestWithParam<KindOfPlace> {
       }
       TRY_ASSIGN(
           const PgRows rows,
-          scene_->server->query("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgark [backup]' "
-                                "AND state = 'idle' AND query LIKE '%pg_tablespace_location%'"));
-      return rows.text() == "1";
+          scene_->server->query("SELECT query LIKE '%pg_tablespace_location%', query_start::text FROM pg_stat_activity "
+                                "WHERE application_name = 'pgark [backup]' AND state = 'idle' AND (query LIKE "
+                                "'%pg_tablespace_location%' OR query LIKE 'SELECT pg_current_wal_insert_lsn()%')"));
+      if (rows.empty()) return false;
+      // Once it asks how far the server is before it copies; the second time it does.
+      if (asked_first.empty()) asked_first = rows.text(0, 1);
+      return rows.text(0, 0) == "t" || rows.text(0, 1) != asked_first;
     });
   }
   /// Manifests in the store.

@@ -142,7 +142,8 @@ TEST(S3Server, EndsWithTheRunThatItWasStartedFor) {
   // The shell stands for ctest: what it started ends with it, stopped or not.
   ASSERT_OK_AND_ASSIGN(
       const std::string state,
-      run_ok({"sh", "-c", program + " start s3 " + scratch.path() + " && cat " + scratch / "s3.json" + " && true"}));
+      run_ok({"sh", "-c", program + " start s3 " + scratch.path() + " && cat " + scratch / "s3.json" + " && true"}, {},
+             std::chrono::seconds(300)));
   const auto endpoint = nlohmann::json::parse(state, nullptr, false);
   ASSERT_TRUE(endpoint.is_object()) << state;
   EXPECT_TRUE(wait_until([&] { return !accepts_connections(endpoint.at("port")); }));

@@ -152,8 +152,9 @@ class Story {
     if (end != RecoveryEnd::kPromoted) return Error(Errc::kInternal, "recovery did not end in a promotion");
     TRY(ledger().verify(*next, target));
     TRY(take_over(std::move(next)));
-    // Points on the branch that was left are out of reach.
-    const Lsn fork = since.at(since.size() / 2).after_commit;
+    // Points on the branch that was left are out of reach. Where the row's commit ends is not known exactly: what
+    // others wrote before its client asked for the position lies before `after_commit`, and yet behind the fork.
+    const Lsn fork = since.at(since.size() / 2).before_commit;
     std::erase_if(points_, [&](const Point& point) { return point.lsn > fork; });
     return {};
   }

@@ -59,7 +59,8 @@ class Resume : public ::testing::Test {
 
   static std::vector<std::string> args(const std::string& type, std::vector<std::string> more = {}) {
     // One worker, one open pack: all others are there when it is killed. Uncompressed, so that packs are many.
-    std::vector<std::string> all{"backup", "--type=" + type, "--start-fast", "--process-max=1", "--compress-type=none"};
+    std::vector<std::string> all{"backup",          "--type=" + type,       "--start-fast",
+                                 "--process-max=1", "--compress-type=none", "--archive-timeout=300"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -86,7 +87,8 @@ class Resume : public ::testing::Test {
     ASSERT_OK(write_file_durable(hold_, std::to_string(before)));
     // Two packs a second: whoever looks at it comes in time, also on a busy machine.
     ASSERT_OK_AND_ASSIGN(Process backup, scene_->cli->start(args(type, {"--pg1-bandwidth-max=128MiB"})));
-    ASSERT_TRUE(wait_until([&] { return pack_count() >= before + packs || !backup.running(); }));
+    ASSERT_TRUE(
+        wait_until([&] { return pack_count() >= before + packs || !backup.running(); }, std::chrono::seconds(240)));
     ASSERT_OK_AND_ASSIGN(const ProcessResult ended, backup.kill_and_wait());
     ASSERT_EQ(ended.signal, SIGKILL) << ended.to_string();
     ASSERT_GE(pack_count(), before + packs);

@@ -285,8 +285,9 @@ TEST(SftpStore, LostConnectionsAreReplaced) {
 TEST(SftpStore, SilentServerIsGivenUpInTime) {
   PGARK_REQUIRE_SSHD(server);
   SftpOptions options = server.options();
-  options.io_timeout = 500ms;
-  options.connect_timeout = 1s;
+  // Long enough for a busy machine to log in and to answer, here and at the end.
+  options.io_timeout = 5s;
+  options.connect_timeout = 10s;
   ASSERT_OK_AND_ASSIGN(const auto store, open_store(options));
   ASSERT_OK(store->put(kKey, as_bytes("x")));
   ASSERT_OK_AND_ASSIGN(auto writer, store->create(ObjectKey{"main/y"}));

@@ -172,8 +172,9 @@ TEST_F(VerifyCommand, KilledRunIsGoneOnWith) {
   const std::string state = scene_->cli->directory() + "/spool/main-verify-repo1.json";
   bool resumed = false;
   for (int attempt = 0; attempt < 10 && !resumed; ++attempt) {
-    ASSERT_OK_AND_ASSIGN(Process running, scene_->cli->start({"verify", "--repo=1", "--restart", "--process-max=1"}));
-    // It is killed once it has noted something.
+    ASSERT_OK_AND_ASSIGN(Process running, scene_->cli->start({"verify", "--repo=1", "--restart", "--process-max=1",
+                                                              "--repo1-bandwidth-max=2MiB"}));
+    // It is killed once it has noted something, which it does after what it reads first, seconds before the end.
     ASSERT_TRUE(wait_until([&] { return fs::exists(state) || !running.running(); }, std::chrono::seconds(120)));
     ASSERT_OK(running.signal(SIGKILL));
     ASSERT_OK(running.wait());

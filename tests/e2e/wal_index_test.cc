@@ -385,7 +385,7 @@ Result<std::map<WalFork, std::set<uint32_t>>> blocks_by_waldump(const PgServer& 
   TRY_ASSIGN(Process dump, Process::start({server.install().program("pg_waldump"), "--bkp-details", "--path=" + archive,
                                            archive + "/" + names.front(), archive + "/" + names.back()},
                                           {.output_path = out}));
-  TRY_ASSIGN(const ProcessResult result, dump.wait());
+  TRY_ASSIGN(const ProcessResult result, dump.wait(std::chrono::seconds(300)));
   TRY_ASSIGN(const std::string text, read_file(out, size_t{2} << 30));
   if (!result.ok()) return Error(Errc::kInternal, "pg_waldump failed");
   std::map<WalFork, std::set<uint32_t>> blocks;

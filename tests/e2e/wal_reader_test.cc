@@ -240,7 +240,7 @@ class WalScene {
     TRY_ASSIGN(Process dump, Process::start({server_->install().program("pg_waldump"), "--bkp-details",
                                              "--path=" + archive(), *segments_.begin(), *segments_.rbegin()},
                                             {.output_path = out}));
-    TRY_ASSIGN(const ProcessResult result, dump.wait());
+    TRY_ASSIGN(const ProcessResult result, dump.wait(std::chrono::seconds(300)));
     TRY_ASSIGN(const std::string text, read_file(out, size_t{2} << 30));
     if (!result.ok())
       return Error(Errc::kInternal, "pg_waldump: " + text.substr(text.size() - std::min<size_t>(500, text.size())));
