@@ -10,6 +10,7 @@ import os
 import sys
 
 from common import INTERRUPTED, say
+from memory import HELD
 from report import write_report
 from results import Results
 
@@ -50,6 +51,7 @@ def main():
                 say(f"part {name} failed: {error!r}")
                 failed.append(name)
     finally:
+        HELD.end()
         if results.runs:
             write_report(results, options)
     return f"bench: failed: {', '.join(failed)}" if failed else 0

@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 
+from memory import HELD
+
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 PGARK = pathlib.Path(os.environ.get("PGARK", HERE.parent.parent / "build/pgark")).resolve()
@@ -111,11 +113,16 @@ class Bench:
             raise SystemExit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
         return done.stdout
 
+    def settle_machine(self):
+        """Before the clock starts: nothing is left to be written, and what memory is free is the machine's own."""
+        os.sync()
+        HELD.refresh()
+
     def timed(self, *command, env=None, cwd=None):
         """Run a command: its output, and what it took. `cpu_seconds` are those of the command and of the processes it waited
         for, `machine_cpu_seconds` of everything on the machine, servers and the kernel included; `peak_kib` is the peak of the
         largest process."""
-        os.sync()
+        self.settle_machine()
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             machine = machine_cpu()
             begin = time.monotonic()

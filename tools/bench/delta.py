@@ -14,7 +14,7 @@ WRITING = "limit, writing too"  # Reads the directory once, and writes and syncs
 
 
 def add_options(group):
-    group.add_argument("--delta-mib", type=int, default=1024, metavar="N", help="size of the cluster (1024)")
+    group.add_argument("--delta-mib", type=int, default=4096, metavar="N", help="size of the cluster (4096)")
 
 
 def damage(place, share, seed):

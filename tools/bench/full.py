@@ -17,7 +17,7 @@ AS_IT_COMES = "as it comes"
 
 
 def add_options(group):
-    group.add_argument("--full-mib", type=int, default=1536, metavar="N", help="size of the cluster (1536)")
+    group.add_argument("--full-mib", type=int, default=4096, metavar="N", help="size of the cluster (4096)")
     group.add_argument("--full-codecs", default=",".join([*CODECS, "plain"]), metavar="LIST",
                        help="of zst, lz4, none, plain: the last is each program as it comes (all)")
     group.add_argument("--full-peer-rounds", type=int, default=1, metavar="N",

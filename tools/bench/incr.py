@@ -27,7 +27,7 @@ TABLES = {"orders": "total = total + 0.01", "customers": "balance = balance + 1"
 
 
 def add_options(group):
-    group.add_argument("--incr-mib", type=int, default=3072, metavar="N", help="size of the cluster (3072)")
+    group.add_argument("--incr-mib", type=int, default=10240, metavar="N", help="size of the cluster (10240)")
     group.add_argument("--incr-restores", type=int, default=3, metavar="N",
                        help="how often the last incremental and a full are restored (3)")
 

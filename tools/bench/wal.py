@@ -123,7 +123,7 @@ class Wal:
     def one_by_one(self, commands, cwd, env):
         """Run commands one after the other, each with what follows it: what it took. The peak is that of the last command, or
         of a helper that outlives it."""
-        os.sync()
+        self.bench.settle_machine()
         environment = {**self.bench.env, **env}
         machine, begin = machine_cpu(), time.monotonic()
         for at, (command, then) in enumerate(commands, 1):
@@ -223,7 +223,7 @@ class Wal:
             fetch = " ".join(self.configure(tool, place, mode)) + ' archive-get %f "%p"'
         with open(place / "postgresql.conf", "a", encoding="utf-8") as conf:
             conf.write(f"port = {PORT + 1}\narchive_mode = off\nfsync = on\nhot_standby = on\nrestore_command = '{fetch}'\n")
-        os.sync()
+        self.bench.settle_machine()
         machine, begin = machine_cpu(), time.monotonic()
         self.start(place, "recovering.log")
         while self.bench.sql("SELECT pg_is_in_recovery()", PORT + 1) != "f":
