@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <set>
 
 #include "store/azure_sign.h"
@@ -296,7 +297,7 @@ TEST_F(AzureStoreTest, ExplainsWhyAnObjectCannotBeDeletedYet) {
 }
 
 TEST_F(AzureStoreTest, DoesNotSayThatWhatItRemovedWasNotThere) {
-  int removals = 0;
+  std::atomic<int> removals = 0;
   answer([&](const testing::HttpRequest& request) -> HttpAnswer {
     if (request.method != "DELETE") return made();
     return ++removals == 1 ? HttpAnswer{.no_answer = true} : refusal(404, "BlobNotFound");
@@ -304,7 +305,7 @@ TEST_F(AzureStoreTest, DoesNotSayThatWhatItRemovedWasNotThere) {
   const auto store = open();
   ASSERT_TRUE(store->put(key, as_bytes("x")).has_value());  // So that there is a connection, which is used again.
   EXPECT_EQ(store->remove(key).error().code(), Errc::kOutcomeUnknown);
-  EXPECT_EQ(removals, 1);
+  EXPECT_EQ(removals.load(), 1);
 }
 
 TEST_F(AzureStoreTest, RemovesManyAndTellsOfEach) {
