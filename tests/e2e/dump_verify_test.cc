@@ -196,7 +196,7 @@ TEST_F(DumpVerify, LeavesNothingWhenItIsStopped) {
       const auto busy = run({"pgrep", "-P", parents, "-f", "postgres: .* app \\[local\\] SELECT"});
       return busy && busy->ok();
     };
-    ASSERT_TRUE(wait_until(is_busy, std::chrono::seconds(180))) << running.kill_and_wait()->to_string();
+    ASSERT_TRUE(wait_until(is_busy)) << running.kill_and_wait()->to_string();
     ASSERT_OK(running.signal(SIGTERM));
     ASSERT_OK_AND_ASSIGN(const ProcessResult ended, running.wait());
     EXPECT_FALSE(ended.timed_out);

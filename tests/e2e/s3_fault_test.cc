@@ -440,16 +440,13 @@ class S3Away : public S3Faults {
     TRY(server().reload());
     const size_t packs = pack_count();
     TRY_ASSIGN(Process backup, cli().start(proxied(args)));
-    TRY(wait_for(
-        "a pack",
-        [&]() -> Result<bool> {
-          if (!backup.running()) {
-            TRY_ASSIGN(const ProcessResult ended, backup.wait());
-            return Error(Errc::kInternal, ended.to_string());
-          }
-          return pack_count() > packs;
-        },
-        std::chrono::seconds(180)));
+    TRY(wait_for("a pack", [&]() -> Result<bool> {
+      if (!backup.running()) {
+        TRY_ASSIGN(const ProcessResult ended, backup.wait());
+        return Error(Errc::kInternal, ended.to_string());
+      }
+      return pack_count() > packs;
+    }));
     before_ = proxy_->faults_fired();
     proxy_->add_fault({.kind = Kind::kDrop, .times = kForever});
     proxy_->drop_connections();
@@ -466,7 +463,7 @@ TEST_F(S3Away, ForAWhileTheBackupWaits) {
   ASSERT_OK(create_noise(220));
   ASSERT_OK_AND_ASSIGN(Process backup, start_and_lose_store());
   // Everybody who sends has asked again, and again.
-  ASSERT_TRUE(wait_until([&] { return refused() >= 12 || !backup.running(); }, std::chrono::seconds(180)));
+  ASSERT_TRUE(wait_until([&] { return refused() >= 12 || !backup.running(); }));
   EXPECT_TRUE(backup.running()) << "it does not give up at once";
   proxy_->clear_faults();
   proxy_->set_rules({});
